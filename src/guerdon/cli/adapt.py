@@ -1,0 +1,8 @@
+"""`guerdon adapt`."""
+
+import typer
+
+
+def adapt() -> None:
+    """(being written)"""
+    raise typer.Exit(2)

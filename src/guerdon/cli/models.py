@@ -1,0 +1,8 @@
+"""`guerdon models`."""
+
+import typer
+
+
+def models() -> None:
+    """(being written)"""
+    raise typer.Exit(2)

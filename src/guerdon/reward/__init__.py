@@ -1,0 +1,1 @@
+"""Everything that scores or compares candidates."""
