@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from guerdon.errors import FeedbackError
 from guerdon.feedback.messages import Text, pack, unpack
+from guerdon.feedback.places import Places
 from guerdon.feedback.schema import SCALES, SOURCES, Candidates, Judgement
 
 if TYPE_CHECKING:
@@ -93,12 +94,14 @@ class Feedback:
     time: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     """What a reader recognised, dropped or set aside, in sentences."""
+    places: Places | None = None
+    """Where the judgements were read from."""
 
     # ------------------------------------------------------------------ making
 
     @classmethod
     def read(cls, source: Any, **options: Any) -> Feedback:
-        """Read feedback from a file, directory, ``-``, or ``hf:org/name[:split]``; see :func:`guerdon.feedback.read`."""
+        """Read a file, directory, ``-``, or ``hf:org/name[:split]``; see :func:`guerdon.feedback.readers.read`."""
         from guerdon.feedback.readers import read
 
         return read(source, **options)
@@ -146,17 +149,24 @@ class Feedback:
         id: Any = None,
         time: np.ndarray | None = None,
         notes: tuple[str, ...] = (),
+        places: Places | None = None,
     ) -> Feedback:
         """Index columns into a star.
 
-        prompts    [J] packed strings (list, Arrow array or chunked array); responses [M] packed strings, flat
+        prompts    [J] packed strings (list, Arrow array, chunked array, dictionary array)
+        responses  [M] packed strings, flat; or a tuple of k columns [J]: the k responses of every judgement
         user, criterion, subset, comment, id: [J] strings with nulls, or None;  source, scale: one name or [J] names
         The other columns are as the class says. Nothing is validated here beyond shapes: see :meth:`validate`.
         """
         offsets = np.asarray(offsets, dtype=np.int64)
         n = len(offsets) - 1
         prompt_codes, prompt_names = _intern(prompts)
-        response_codes, response_names = _intern(responses)
+        if isinstance(responses, tuple):  # interned together, interleaved as codes: no text is copied
+            columns = [c.chunks if isinstance(c, pa.ChunkedArray) else [c] for c in responses]
+            response_codes, response_names = _intern(pa.chunked_array([chunk for c in columns for chunk in c]))
+            response_codes = response_codes.reshape(len(responses), n).T.ravel()
+        else:
+            response_codes, response_names = _intern(responses)
         if len(prompt_codes) != n or len(response_codes) != offsets[-1] or len(grades) != offsets[-1]:
             raise FeedbackError(
                 f"columns do not fit: {n} judgements by the offsets, {len(prompt_codes)} prompts, "
@@ -197,7 +207,49 @@ class Feedback:
             id=_text_or_none(id),
             time=None if time is None or np.all(np.isnan(time)) else np.asarray(time, dtype=np.float64),
             notes=notes,
+            places=places,
         )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Feedback]) -> Feedback:
+        """All judgements of ``parts`` in order, over one table of unique candidates."""
+        if len(parts) == 1:
+            return parts[0]
+
+        def strings(name: str) -> pa.ChunkedArray | None:
+            columns = [getattr(p, name) for p in parts]
+            if all(c is None for c in columns):
+                return None
+            empty = [pa.nulls(len(p), pa.large_string()) for p in parts]
+            return pa.chunked_array([e if c is None else c for c, e in zip(columns, empty, strict=True)])
+
+        def named(codes: str, table: str) -> pa.ChunkedArray:
+            columns = []
+            for p in parts:
+                code = getattr(p, codes)
+                names = pa.array(getattr(p, table), pa.large_string())
+                columns.append(names.take(pa.array(code, mask=code < 0)))
+            return pa.chunked_array(columns)
+
+        sizes = np.concatenate([p.sizes for p in parts])
+        times = [np.full(len(p), np.nan) if p.time is None else p.time for p in parts]
+        together = cls.from_columns(
+            prompts=pa.chunked_array([p.prompts.take(pa.array(p.judgement_prompt)) for p in parts]),
+            responses=pa.chunked_array([p.responses.take(pa.array(p.items)) for p in parts]),
+            offsets=np.concatenate([[0], np.cumsum(sizes)]),
+            grades=np.concatenate([p.grades for p in parts]),
+            user=named("user", "users"),
+            criterion=named("criterion", "criteria"),
+            subset=named("subset", "subsets"),
+            weight=np.concatenate([p.weight for p in parts]),
+            comment=strings("comment"),
+            id=strings("id"),
+            time=np.concatenate(times),
+            notes=tuple(dict.fromkeys(note for p in parts for note in p.notes)),
+        )
+        codes = {k: np.concatenate([getattr(p, k) for p in parts]) for k in ("source", "scale")}
+        places = Places.concatenate([p.places for p in parts], [len(p) for p in parts])
+        return replace(together, places=places, **codes)
 
     # ------------------------------------------------------------------ looking
 
@@ -283,6 +335,7 @@ class Feedback:
             comment=None if self.comment is None else self.comment.take(rows_pa),
             id=None if self.id is None else self.id.take(rows_pa),
             time=None if self.time is None else self.time[rows],
+            places=None if self.places is None else self.places.take(rows),
             **{k: getattr(self, k)[rows] for k in ("user", "criterion", "subset", "source", "scale", "weight")},
         )
 
@@ -346,31 +399,46 @@ class Feedback:
 def _intern(column: Any) -> tuple[np.ndarray, pa.LargeStringArray]:
     """(int32 codes, table of distinct strings) of a column of strings; null becomes -1."""
     array = column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column, type=pa.large_string())
+    chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
     if pa.types.is_dictionary(array.type):
-        array = array.cast(pa.large_string())
-    encoded = array.dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.unify_dictionaries()
-        chunks = [np.asarray(c.indices.fill_null(-1)) for c in encoded.chunks]
-        codes = np.concatenate(chunks) if chunks else np.zeros(0)
-        table = encoded.chunk(0).dictionary if encoded.num_chunks else pa.array([], pa.large_string())
-    else:
-        codes, table = np.asarray(encoded.indices.fill_null(-1)), encoded.dictionary
-    return codes.astype(np.int32), table.cast(pa.large_string())
+        return _intern_dictionary(chunks)
+    # one call for all chunks, so that they share one table; 64-bit offsets, because the table may pass 2 GB
+    encoded = pa.chunked_array(chunks, array.type).cast(pa.large_string()).dictionary_encode()
+    parts = [np.asarray(c.indices.fill_null(-1) if c.null_count else c.indices) for c in encoded.chunks]
+    codes = np.concatenate(parts).astype(np.int32, copy=False) if parts else np.zeros(0, np.int32)
+    return codes, encoded.chunk(0).dictionary if parts else pa.array([], pa.large_string())
+
+
+def _intern_dictionary(chunks: list[Any]) -> tuple[np.ndarray, pa.LargeStringArray]:
+    """The same for dictionary arrays, whose texts may repeat or go unused: only their dictionaries are looked at."""
+    names, parts, used = [], [], 0
+    for chunk in chunks:
+        indices = np.asarray(chunk.indices.fill_null(-1), dtype=np.int64)
+        parts.append(np.where(indices >= 0, indices + used, -1))
+        names.append(chunk.dictionary.cast(pa.large_string()))
+        used += len(chunk.dictionary)
+    codes = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    if not used:
+        return codes.astype(np.int32), pa.array([], pa.large_string())
+    seen = np.unique(codes[codes >= 0])
+    inner, table = _intern(pa.chunked_array(names).take(pa.array(seen)))
+    renumber = np.full(used + 1, -1, dtype=np.int32)
+    renumber[seen] = inner
+    return renumber[codes], table
 
 
 def _codes(value: Any, table: tuple[str, ...], n: int, name: str) -> np.ndarray:
+    """int8 [n] index into ``table`` of one name for all, or of n names; null in ``source`` is unknown."""
     if isinstance(value, str):
-        value = [value] * (1 if n else 0)
-        repeat = n
+        codes, names = np.zeros(n, np.int32), [value] if n else []
     else:
-        repeat = 1
-    try:
-        codes = np.array([table.index("unknown" if v is None and name == "source" else v) for v in value], np.int8)
-    except ValueError as error:
-        bad = next(v for v in value if v not in table)
-        raise FeedbackError(f"{name}: unknown value {bad!r}; use one of {', '.join(table)}") from error
-    return np.repeat(codes, repeat)
+        codes, distinct = _intern(value)
+        names = distinct.to_pylist()
+    for bad in set(names) - set(table):
+        raise FeedbackError(f"{name}: unknown value {bad!r}; use one of {', '.join(table)}")
+    if name != "source" and (codes < 0).any():
+        raise FeedbackError(f"{name}: a value is missing; use one of {', '.join(table)}")
+    return np.array([*(table.index(v) for v in names), 0], np.int8)[codes]
 
 
 def _text_or_none(column: Any) -> pa.LargeStringArray | None:

@@ -1,0 +1,64 @@
+"""Between encoder and head: features of a star's candidates, their scaling, and the inner held-out split."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from guerdon.encode.base import Encoder
+from guerdon.errors import ModelError
+from guerdon.feedback.star import Feedback
+
+
+def features_of(encoder: Encoder, feedback: Feedback, *, progress: bool = False) -> np.ndarray:
+    """float32 [C, d] features of the star's candidates; rows no judgement points to are zero."""
+    from guerdon.encode import encode_feedback
+
+    return encode_feedback(encoder, feedback, progress=progress)
+
+
+class FeatureScaling:
+    """Standardises each feature over the training candidates and divides by sqrt(d), so that |x| is about 1.
+
+    With that, one ridge penalty means the same for every encoder. Constant features become zero.
+    """
+
+    def __init__(self) -> None:
+        self.mean = np.zeros(0)
+        self.scale = np.zeros(0)
+
+    def fit(self, x: np.ndarray) -> None:
+        """Learn mean and scale from x [n, d]."""
+        self.mean = x.mean(0, dtype=np.float64)
+        sd = x.std(0, dtype=np.float64)
+        # a feature that never varies in training says nothing; one that hardly does must not explode elsewhere
+        self.scale = np.where(sd > 1e-6, 1.0 / np.maximum(sd, 1e-6), 0.0) / np.sqrt(x.shape[1])
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """float64 [n, d] scaled features."""
+        if x.shape[1] != len(self.mean):
+            raise ModelError(
+                f"this model was fitted on {len(self.mean)} features, the encoder gives {x.shape[1]}: "
+                "open it with the encoder it was saved with"
+            )
+        return (x - self.mean) * self.scale
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Learned arrays by name."""
+        return {"feature_mean": self.mean, "feature_scale": self.scale}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take learned arrays back."""
+        self.mean, self.scale = arrays["feature_mean"], arrays["feature_scale"]
+
+
+def inner_split(feedback: Feedback, seed: int, holdout: float = 0.15) -> tuple[Feedback, Feedback | None]:
+    """(fitting part, held-out part) for automatic choices: by prompt where there are enough, else by person, else
+    by judgement; (everything, None) where there is too little to hold anything out."""
+    if len(feedback) < 30:
+        return feedback, None
+    if len(np.unique(feedback.judgement_prompt)) >= 20:
+        return feedback.split("prompt", holdout, seed)
+    known = feedback.user >= 0
+    if known.all() and len(np.unique(feedback.user)) >= 20:
+        return feedback.split("user", holdout, seed)
+    return feedback.split("judgement", holdout, seed)
