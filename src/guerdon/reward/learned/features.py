@@ -5,15 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from guerdon.encode.base import Encoder
-from guerdon.errors import ModelError
+from guerdon.errors import FeedbackError, ModelError
 from guerdon.feedback.star import Feedback
 
 
 def features_of(encoder: Encoder, feedback: Feedback, *, progress: bool = False) -> np.ndarray:
     """float32 [C, d] features of the star's candidates; rows no judgement points to are zero."""
-    from guerdon.encode import encode_feedback
-
-    return encode_feedback(encoder, feedback, progress=progress)
+    used = feedback.used
+    values = encoder.encode(feedback.candidates.take(used), progress=progress)
+    if np.isnan(values).any():
+        row = int(used[np.flatnonzero(np.isnan(values).any(1))[0]])
+        raise FeedbackError(
+            f"encoder {encoder.spec!r} gave no features for candidate {row}: {feedback.candidate(row)!r:.120}"
+        )
+    x = np.zeros((len(feedback.responses), values.shape[1]), dtype=np.float32)
+    x[used] = values
+    return x
 
 
 class FeatureScaling:
