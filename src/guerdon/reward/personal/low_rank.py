@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from guerdon.encode.base import Encoder
 from guerdon.errors import ConfigError, FeedbackError, ModelError
@@ -208,9 +209,12 @@ class LowRankReward(FittedReward):
 
         Raises FeedbackError if people are missing, too few, or have too few comparisons to tell them apart.
         """
+        # many small products: threads cost more here than they bring, most of all on a busy machine
+        with threadpool_limits(1, user_api="blas"):
+            return self._fit(feedback if validation is None else Feedback.concatenate([feedback, validation]), progress)
+
+    def _fit(self, feedback: Feedback, progress: bool) -> Self:
         start = time.perf_counter()
-        if validation is not None:
-            feedback = Feedback.concatenate([feedback, validation])
         s = self.settings
         pairs = self._pairs(feedback, s["max_pairs"])
         used = feedback.used
