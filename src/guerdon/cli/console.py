@@ -21,11 +21,14 @@ def say(text: str = "") -> None:
     err.print(text, markup=False, soft_wrap=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table for people (stderr); floats with three decimals, None as a dash."""
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text: Sequence[str] = ()) -> None:
+    """A table for people (stderr); floats with three decimals, None as a dash.
+
+    The first column and those named in ``text`` are set flush left, the others flush right.
+    """
     out = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(columns):
-        out.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+        out.add_column(column, justify="left" if i == 0 or column in text else "right", overflow="fold")
     for row in rows:
         cells = ["-" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row]
         out.add_row(*cells)

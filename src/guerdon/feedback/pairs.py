@@ -1,7 +1,8 @@
 """Comparisons implied by judgements: one place that says what a grade means for a pair.
 
 Within a judgement of n >= 2 responses, every two responses make a pair: P(a preferred) is 1, 0 or (tie) 1/2 by the
-sign of the grade difference on the scales ``order`` and ``rating``, and the grade share on the scale ``probability``.
+sign of the grade difference on the scales ``order`` and ``rating``, and the grade share on the scale ``probability``;
+on the scale ``partial`` equal grades were never compared and make no pair.
 Judgements of one response (ratings) make pairs with the other ratings of the same person, prompt and criterion.
 Ratings without a person are pooled as one anonymous person.
 """
@@ -11,7 +12,7 @@ import numpy as np
 from guerdon.feedback.schema import SCALES
 from guerdon.feedback.star import Feedback, Pairs
 
-PROBABILITY = SCALES.index("probability")
+PROBABILITY, PARTIAL = SCALES.index("probability"), SCALES.index("partial")
 
 
 def make_pairs(
@@ -63,7 +64,7 @@ def _within(fb: Feedback) -> Pairs:
     if soft.any():
         total = fb.grades[a] + fb.grades[b]
         p = np.where(soft, fb.grades[a] / np.where(total > 0, total, 1.0), p)
-    good = ~np.isnan(gap)
+    good = ~np.isnan(gap) & ~((fb.scale[row] == PARTIAL) & (gap == 0))
     pairs = _pairs(fb, row, fb.items[a], fb.items[b], p, np.abs(gap))
     return pairs if good.all() else pairs.take(good)
 

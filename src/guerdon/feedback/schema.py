@@ -10,12 +10,13 @@ from guerdon.errors import FeedbackError
 from guerdon.feedback.messages import Text
 
 SOURCES = ("unknown", "human", "model", "rule")
-SCALES = ("order", "probability", "rating")
+SCALES = ("order", "probability", "rating", "partial")
 """What the grades of a judgement mean.
 
 ``order``        only order and differences inside the judgement count (comparisons, rankings, best-of-n, strengths);
 ``probability``  the grades of a pair are the probabilities of either side being preferred (soft labels, vote shares);
-``rating``       grades are on one absolute scale, comparable across judgements of one person and criterion.
+``rating``       grades are on one absolute scale, comparable across judgements of one person and criterion;
+``partial``      only differences count: equal grades were not compared and are no tie (best-of-n, right against wrong).
 """
 
 

@@ -172,11 +172,8 @@ class Feedback:
                 f"columns do not fit: {n} judgements by the offsets, {len(prompt_codes)} prompts, "
                 f"{len(response_codes)} responses, {len(grades)} grades"
             )
-        key = np.repeat(prompt_codes.astype(np.int64), np.diff(offsets)) * max(len(response_names), 1) + response_codes
-        encoded = pa.array(key).dictionary_encode()
-        unique = np.asarray(encoded.dictionary)
-        prompt_of, response_of = np.divmod(unique, max(len(response_names), 1))
-        identity = len(unique) == len(response_names) and np.array_equal(response_of, np.arange(len(unique)))
+        prompt_of_item = np.repeat(prompt_codes, np.diff(offsets))
+        items, prompt_of, response_of = _candidates(prompt_of_item, response_codes, len(response_names))
 
         def names(column: Any) -> tuple[np.ndarray, tuple[str, ...]]:
             if column is None:
@@ -189,10 +186,10 @@ class Feedback:
         subset_codes, subsets = names(subset)
         return cls(
             prompts=prompt_names,
-            prompt_of=prompt_of.astype(np.int32),
-            responses=response_names if identity else response_names.take(pa.array(response_of)),
+            prompt_of=prompt_of,
+            responses=response_names if response_of is None else response_names.take(pa.array(response_of)),
             offsets=offsets,
-            items=np.asarray(encoded.indices, dtype=np.int32),
+            items=items,
             grades=np.asarray(grades, dtype=np.float64),
             user=user_codes,
             criterion=criterion_codes,
@@ -394,6 +391,22 @@ class Feedback:
         from guerdon.feedback.writers import to_trl
 
         return to_trl(self)
+
+
+def _candidates(prompt: np.ndarray, response: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """(items, prompt_of, response_of) of judged responses given by the codes of their two texts.
+
+    ``response_of`` [C] is the response of each candidate, or None if candidate i is response i: so it is where no
+    response answers two prompts, the usual case, and then no text is copied.
+    """
+    prompt_of = np.zeros(n, dtype=np.int32)
+    prompt_of[response] = prompt
+    if np.array_equal(prompt_of[response], prompt):
+        return response, prompt_of, None
+    key = prompt.astype(np.int64) * n + response
+    encoded = pa.array(key).dictionary_encode()
+    prompts, responses = np.divmod(np.asarray(encoded.dictionary), n)
+    return np.asarray(encoded.indices, dtype=np.int32), prompts.astype(np.int32), responses
 
 
 def _intern(column: Any) -> tuple[np.ndarray, pa.LargeStringArray]:

@@ -68,6 +68,9 @@ class Reward:
 
     name: str = "reward"
 
+    reads: tuple[str, ...] = ("user", "criterion")
+    """The optional columns that scores may depend on; who measures asks once where they do not differ."""
+
     @property
     def __name__(self) -> str:  # TRL names its logged columns after reward_func.__name__
         return self.name
@@ -111,6 +114,8 @@ class Reward:
 
 class Function(Reward):
     """A plain function ``f(prompt, response) -> float | None`` as a Reward; None abstains."""
+
+    reads = ()
 
     def __init__(self, function: Any, name: str | None = None) -> None:
         if not callable(function):

@@ -79,9 +79,19 @@ MODELS: dict[str, Model] = {
     for m in [
         Model("bradley-terry", LEARNED, "linear utility of features, logistic comparisons", "047, 109", {}),
         Model("bradley-terry-mlp", LEARNED, "two-layer utility, logistic comparisons", "056, 109", {"head": "mlp"}),
-        Model("plackett-luce", LEARNED, "linear utility, rankings by choice-of-n", "047", {"likelihood": "plackett-luce"}),
-        Model("regression", LEARNED, "linear utility, absolute ratings by least squares", "109", {"likelihood": "regression"}),
-        Model("low-rank", PERSONAL, "basis utilities x person weights, trust in votes learned", "020, 023, 035", {}, True),
+        Model(
+            "plackett-luce", LEARNED, "linear utility, rankings by choice-of-n", "047", {"likelihood": "plackett-luce"}
+        ),
+        Model(
+            "regression",
+            LEARNED,
+            "linear utility, absolute ratings by least squares",
+            "109",
+            {"likelihood": "regression"},
+        ),
+        Model(
+            "low-rank", PERSONAL, "basis utilities x person weights, trust in votes learned", "020, 023, 035", {}, True
+        ),
         Model(
             "lore",
             PERSONAL,

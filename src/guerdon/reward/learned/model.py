@@ -79,6 +79,8 @@ class RewardModel(FittedReward):
     seed : seeds the inner split, the pair draw and the mlp head
     """
 
+    reads = ()
+
     def __init__(
         self,
         *,

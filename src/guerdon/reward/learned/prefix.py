@@ -187,7 +187,7 @@ class Decoder:
             tokens += size
         if part:
             batches.append(Batch(tuple(part), True, tokens))
-        return batches + self._pad(separate, lengths, budget)
+        return batches + padded_batches(separate, lengths, budget, self.limit if self._alone else None)
 
     def _divide(
         self, rows: list[int], lengths: np.ndarray, sequences: Sequence[np.ndarray], budget: int, share: bool | None
@@ -211,17 +211,6 @@ class Decoder:
         if share is None and cost >= self.prices.apart(lengths[rows]):
             return apart
         return [Group(prefix, tuple(p)) if len(p) > 1 else Group(0, tuple(p)) for p in parts]
-
-    def _pad(self, rows: list[int], lengths: np.ndarray, budget: int) -> list[Batch]:
-        """Padded batches of rows sorted by length, longest first so that memory runs out at once or never."""
-        batches = []
-        rows = sorted(rows, key=lambda i: (-lengths[i], i))
-        while rows:
-            longest = int(lengths[rows[0]])
-            most = 1 if self._alone and longest > self.limit else max(1, budget // max(1, longest))
-            part, rows = rows[:most], rows[most:]
-            batches.append(Batch(tuple(Group(0, (row,)) for row in part), False, longest * len(part)))
-        return batches
 
     # ------------------------------------------------------------------ running
 
@@ -273,8 +262,25 @@ class Decoder:
         return hidden[0, torch.tensor(ends, device=hidden.device)]
 
 
-def pad(sequences: Sequence[Tokens]) -> tuple[np.ndarray, np.ndarray]:
-    """(int64 [n, longest], int64 [n] lengths); a short row is filled with its own last token.
+def padded_batches(
+    rows: Sequence[int], lengths: np.ndarray, budget: int, alone_above: int | None = None
+) -> list[Batch]:
+    """Padded batches of ``rows``, sorted by length, longest first so that memory runs out at once or never.
+
+    Each has at most ``budget`` tokens with padding, or one row; rows longer than ``alone_above`` are on their own.
+    """
+    batches = []
+    rows = sorted(rows, key=lambda i: (-lengths[i], i))
+    while rows:
+        longest = int(lengths[rows[0]])
+        most = 1 if alone_above is not None and longest > alone_above else max(1, budget // max(1, longest))
+        part, rows = rows[:most], rows[most:]
+        batches.append(Batch(tuple(Group(0, (row,)) for row in part), False, longest * len(part)))
+    return batches
+
+
+def pad(sequences: Sequence[Tokens], fill: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(int64 [n, longest], int64 [n] lengths); a short row is filled with ``fill``, or with its own last token.
 
     A filler taken from the row needs no pad token, so one that equals eos (or is missing) cannot do harm.
     """
@@ -282,7 +288,7 @@ def pad(sequences: Sequence[Tokens]) -> tuple[np.ndarray, np.ndarray]:
     ids = np.zeros((len(sequences), int(lengths.max())), dtype=np.int64)
     for row, sequence in zip(ids, sequences, strict=True):
         row[: len(sequence)] = sequence
-        row[len(sequence) :] = sequence[-1]
+        row[len(sequence) :] = sequence[-1] if fill is None else fill
     return ids, lengths
 
 

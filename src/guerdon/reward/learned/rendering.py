@@ -90,7 +90,8 @@ class Renderer:
         n = len(candidates)
         tokens: list[np.ndarray | None] = [None] * n
         types: list[np.ndarray] | None = [np.zeros(0, np.int64)] * n if self.mode == "pair" else None
-        status, reason, cut = ["scored"] * n, [None] * n, np.zeros(n, dtype=np.int64)
+        status, cut = ["scored"] * n, np.zeros(n, dtype=np.int64)
+        reason: list[str | None] = [None] * n
         texts: list[Any] = []
         for row, candidate in enumerate(candidates):
             try:
@@ -105,24 +106,20 @@ class Renderer:
             for i, row in enumerate(part):
                 ids = np.asarray(encoded["input_ids"][i], dtype=np.int64)
                 kinds = np.asarray(encoded["token_type_ids"][i]) if "token_type_ids" in encoded else None
-                keep = np.ones(len(ids), dtype=bool)
-                if len(ids) > self.max_length:
-                    keep, cut[row] = self._shorten(ids, kinds, candidates.prompts[row])
-                if not keep.any():
-                    status[row] = "too_long"
-                    reason[row] = f"{len(ids)} tokens; this reward reads {self.max_length}" + (
-                        " and the response does not fit without its prompt" if self.too_long == "truncate" else ""
-                    )
-                elif not len(ids):
+                if not len(ids):
                     status[row], reason[row] = "invalid", "prompt and response are both empty"
-                else:
-                    tokens[row] = ids[keep]
-                    if types is not None:
-                        types[row] = np.zeros(int(keep.sum()), np.int64) if kinds is None else kinds[keep]
-                    if cut[row]:
-                        reason[row] = f"the first {cut[row]} tokens of the prompt were left out"
-        for row in np.flatnonzero([t is not None and not len(t) for t in tokens]):
-            tokens[row], status[row], reason[row] = None, "invalid", "prompt and response are both empty"
+                    continue
+                if len(ids) > self.max_length:
+                    keep = self._shorten(ids, kinds, candidates.prompts[row])
+                    if keep is None:
+                        status[row], reason[row] = "too_long", self._why(len(ids))
+                        continue
+                    cut[row] = len(ids) - len(keep)
+                    reason[row] = f"the first {cut[row]} tokens of the prompt were left out"
+                    ids, kinds = ids[keep], None if kinds is None else kinds[keep]
+                tokens[row] = ids
+                if types is not None:
+                    types[row] = np.zeros(len(ids), np.int64) if kinds is None else kinds.astype(np.int64)
         return Rendered(tokens, types, status, reason, cut)
 
     # ------------------------------------------------------------------ texts
@@ -142,14 +139,17 @@ class Renderer:
     def _encode(self, texts: Sequence[Any]) -> Any:
         options = {"add_special_tokens": self.mode != "chat", "truncation": False, "verbose": False}
         if self.mode == "pair":
-            return self.tokenizer([t[0] for t in texts], [t[1] for t in texts], return_token_type_ids=True, **options)
+            return self.tokenizer([t[0] for t in texts], [t[1] for t in texts], **options)
         return self.tokenizer(list(texts), return_attention_mask=False, **options)
 
-    def _shorten(self, ids: np.ndarray, kinds: np.ndarray | None, prompt: Text) -> tuple[np.ndarray, int]:
-        """(bool mask of the tokens that stay, how many went); nothing stays where it cannot be made to fit."""
-        nothing = np.zeros(len(ids), dtype=bool)
+    def _why(self, length: int) -> str:
+        much = f"{length} tokens; this reward reads {self.max_length}"
+        return much + " and the response does not fit without its prompt" * (self.too_long == "truncate")
+
+    def _shorten(self, ids: np.ndarray, kinds: np.ndarray | None, prompt: Text) -> np.ndarray | None:
+        """Indices of the ``max_length`` tokens that stay when the oldest of the prompt go; None if that is no way."""
         if self.too_long == "unscored":
-            return nothing, 0
+            return None
         special = set(self.tokenizer.all_special_ids)
         if self.mode == "pair":
             # where the tokenizer does not tell the sides apart, the prompt ends at the first separator
@@ -165,13 +165,9 @@ class Renderer:
             m = min(len(alone), len(ids))
             differ = np.flatnonzero(alone[:m] != ids[:m])
             end = int(differ[0]) if len(differ) else m
-        start = int(len(ids) > 0 and int(ids[0]) in special)  # a leading bos or cls stays
+        start = int(int(ids[0]) in special)  # a leading bos or cls stays
         extra = len(ids) - self.max_length
-        if extra > end - start:
-            return nothing, 0
-        keep = np.ones(len(ids), dtype=bool)
-        keep[start : start + extra] = False
-        return keep, extra
+        return None if extra > end - start else np.r_[:start, start + extra : len(ids)]
 
 
 def prompt_keys(candidates: Candidates) -> list[str]:
@@ -181,13 +177,12 @@ def prompt_keys(candidates: Candidates) -> list[str]:
 
 def positions(tokenizer: Any, config: Any) -> int:
     """Most tokens that the tokenizer and the model's positions allow."""
-    found = [getattr(tokenizer, "model_max_length", None)]
     text = config.get_text_config()
-    offset = 2 if config.model_type in ("roberta", "xlm-roberta", "camembert", "opt") else 0  # positions start there
-    for name in ("max_position_embeddings", "n_positions", "max_sequence_length"):
-        most = getattr(text, name, None)
-        found.append(most - offset if isinstance(most, int) and most > 0 and name[0] == "m" else most)
-    return min([n for n in found if isinstance(n, int) and 0 < n < 10**7], default=2048)
+    most = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
+    if isinstance(most, int) and config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        most -= config.pad_token_id + 1  # their positions start after the pad token's
+    found = (getattr(tokenizer, "model_max_length", None), most)
+    return min([n for n in found if isinstance(n, int) and 0 < n < 10**7], default=8192)
 
 
 def plain_messages(value: Text, role: str) -> list[Message]:

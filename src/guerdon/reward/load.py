@@ -1,0 +1,165 @@
+"""One way to open any reward: ``guerdon.load(spec)``.
+
+=========================== =====================================================================================
+``path/to/directory``       a reward that ``guerdon fit`` or ``save`` wrote, or a saved
+                            ``AutoModelForSequenceClassification``
+``hf:org/name``             a Hugging Face ``AutoModelForSequenceClassification`` (``hf:org/name@revision``), or
+                            ``hf:path``
+``rule:length``             longer is better (what every reward must beat); ``rule:random`` knows nothing
+``package.module:object``   a Reward, a class or function that makes one, a function ``(prompt, response) -> float``,
+                            or a TRL reward function ``(completions, ...) -> list``
+=========================== =====================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from guerdon.errors import ConfigError, ModelError
+from guerdon.reward.base import Function, Reward
+from guerdon.reward.baselines import RULES
+
+MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+SCHEMES = ("hf:", "rule:", "judge:")
+KINDS = "a directory, hf:org/name, rule:NAME, or package.module:object"
+
+
+def load(spec: str | os.PathLike[str] | Reward, *, verify: bool = True) -> Reward:
+    """Open a reward; the table above says what ``spec`` may be. A Reward is given back as it is.
+
+    verify   check a saved reward's self-test while opening it
+
+    Raises
+    ------
+    ConfigError
+        if nothing of that name exists or it is no reward
+    ModelError
+        if a saved reward is damaged or does not fit this installation
+    """
+    if isinstance(spec, Reward):
+        return spec
+    text = os.fspath(spec)
+    path = Path(text)
+    if path.is_dir():
+        return _directory(path, verify)
+    scheme, sep, rest = text.partition(":")
+    if sep and scheme == "hf":
+        return _classifier(rest, verify)
+    if sep and scheme == "rule":
+        if rest in RULES:
+            return RULES[rest]()
+        raise ConfigError(f"no rule {rest!r} yet; there is: {', '.join(f'rule:{name}' for name in RULES)}")
+    if sep and scheme == "judge":
+        raise ConfigError("judge: rewards are not available yet; a judge of your own opens as package.module:object")
+    if MODULE.fullmatch(text):
+        return _object(text)
+    if path.is_file():
+        raise ConfigError(f"{text} is a file; a reward is {KINDS}")
+    raise ConfigError(f"no reward at {text!r}; give {KINDS}")
+
+
+def fingerprint(spec: str | os.PathLike[str]) -> str:
+    """A short name for what ``spec`` computes: changes when the saved model or the module's file does.
+
+    Large weight files are recognised by size and time, everything else by content.
+    """
+    text = os.fspath(spec)
+    digest = hashlib.sha256(text.encode())
+    path = Path(text.removeprefix("hf:"))
+    files: list[Path] = []
+    if path.is_dir():
+        digest = hashlib.sha256()  # a moved model is the same model
+        files = sorted(file for file in path.rglob("*") if file.is_file() and file.name != "README.md")
+    elif MODULE.fullmatch(text) and not text.startswith(SCHEMES):
+        file = getattr(_module(text.partition(":")[0]), "__file__", None)
+        files = [Path(file)] if file else []
+    for file in files:
+        stat = file.stat()
+        digest.update(f"{file.name} {stat.st_size}".encode())
+        digest.update(str(stat.st_mtime_ns).encode() if stat.st_size > 2**26 else file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _directory(path: Path, verify: bool) -> Reward:
+    from guerdon.reward.storage import CONFIG, load_directory
+
+    if not (path / CONFIG).is_file():
+        raise ModelError(f"{path} holds no reward (no {CONFIG}); give the directory that guerdon fit --out wrote")
+    try:
+        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except ValueError:
+        config = {}  # load_directory says what is wrong with it
+    architectures = config.get("architectures") or [] if isinstance(config, dict) else []
+    if any(str(name).endswith("ForSequenceClassification") for name in architectures):
+        return _classifier(str(path), verify)
+    return load_directory(path, verify=verify)
+
+
+def _classifier(name: str, verify: bool) -> Reward:
+    if not name:
+        raise ConfigError("hf: needs a name, e.g. hf:org/name or hf:path/to/directory")
+    from guerdon.reward.learned.classifier import SequenceClassifierReward
+
+    return SequenceClassifierReward(name, verify=verify)
+
+
+def _module(name: str) -> Any:
+    if os.getcwd() not in sys.path:  # as python -m does; the guerdon script does not
+        sys.path.insert(0, os.getcwd())
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not name.startswith(error.name):
+            raise  # the module was found; one that it imports was not
+        raise ConfigError(f"no module {name!r}; give package.module:object, importable from here") from None
+
+
+def _object(text: str) -> Reward:
+    module, _, attribute = text.partition(":")
+    found: Any = _module(module)
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise ConfigError(f"{module} has no {attribute!r}")
+        found = getattr(found, part)
+    return as_reward(found, text)
+
+
+def as_reward(found: Any, name: str) -> Reward:
+    """``found`` as a Reward: itself, what it makes when called without arguments, or a wrapped function."""
+    if isinstance(found, Reward):
+        return found
+    if not callable(found):
+        raise ConfigError(f"{name} is a {type(found).__name__}, not a reward or a function of (prompt, response)")
+    try:
+        parameters = inspect.signature(found).parameters
+    except ValueError:
+        parameters = {}  # some builtins do not tell
+    if "completions" in parameters:
+        from guerdon.reward.adapters import FromTRL
+
+        return FromTRL(cast(Any, found))
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [p for p in parameters.values() if p.default is p.empty and p.kind in positional]
+    if len(needed) == 2:
+        return Function(found)
+    if needed:
+        names = ", ".join(p.name for p in needed)
+        raise ConfigError(f"{name} takes ({names}); a reward function takes (prompt, response)")
+    try:
+        made = found()
+    except TypeError as error:
+        raise ConfigError(f"{name}() does not make a reward: {error}") from error
+    if isinstance(made, Reward):
+        return made
+    raise ConfigError(f"{name}() gives a {type(made).__name__}, not a Reward")
+
+
+__all__ = ["as_reward", "fingerprint", "load"]
