@@ -84,9 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
                 runs[name].append(measure(step, path))
     medians = {name: [statistics.median(column) for column in zip(*found, strict=True)] for name, found in runs.items()}
     floor = medians["pyarrow.json.read_json"]
-    print(
-        f"{options.rows:,} comparisons{' of chats' if options.chats else ''}, {size / 1e6:,.0f} MB; medians of {options.runs} runs"
-    )
+    kind = "comparisons of chats" if options.chats else "comparisons"
+    print(f"{options.rows:,} {kind}, {size / 1e6:,.0f} MB; medians of {options.runs} runs")
     print(f"{'':<26}{'wall s':>9}{'ratio':>8}{'cpu s':>9}{'ratio':>8}{'memory / file':>15}")
     for name, (wall, cpu, memory) in medians.items():
         ratios = f"{wall:>9.2f}{wall / floor[0]:>8.2f}{cpu:>9.2f}{cpu / floor[1]:>8.2f}"

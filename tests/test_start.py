@@ -1,8 +1,8 @@
 """`import guerdon` and `guerdon --help` are quick because they import nothing heavy."""
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -12,10 +12,14 @@ LIMIT = 0.5
 
 
 def run(code: str) -> tuple[float, str]:
-    """(seconds, standard output) of a fresh interpreter."""
-    start = time.perf_counter()
+    """(processor seconds, standard output) of a fresh interpreter.
+
+    Processor time, because a busy machine makes any process wait; ``benchmarks/cli_start.py`` has the wall time.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return time.perf_counter() - start, done.stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
 
 
 IMPORT = "import guerdon"
@@ -49,7 +53,7 @@ def test_help_of_every_command_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("code", [IMPORT, HELP], ids=["import guerdon", "guerdon --help"])
 def test_it_is_quick(code: str) -> None:
-    """Best of several against a bare interpreter measured in between: other work on the machine slows both."""
+    """Best of several, over what a bare interpreter measured in between takes."""
     best = min(run(code)[0] - run("pass")[0] for _ in range(5))
     assert best < LIMIT, f"{best:.2f} s over a bare interpreter"
 

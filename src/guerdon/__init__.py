@@ -23,7 +23,20 @@ _HOMES = {
     "LowRankReward": "guerdon.reward.personal.low_rank",
 }
 
-__all__ = [*_HOMES, "__version__"]
+__all__ = [
+    "Candidate",
+    "Candidates",
+    "Feedback",
+    "Judgement",
+    "LowRankReward",
+    "Pairs",
+    "Reward",
+    "RewardModel",
+    "Scores",
+    "__version__",
+    "load",
+    "load_encoder",
+]
 
 if TYPE_CHECKING:
     from guerdon.encode import load_encoder

@@ -186,3 +186,30 @@ def test_shots_as_feedback_say_what_the_pairs_say():
     assert [again.users[u] for u in back.user] == ["w", "u", "u"]
     assert again.users == ("u", "w")
     assert len(replace(again)) == 3
+
+
+def test_the_real_personal_reward_through_the_protocol(world):
+    from guerdon.bench.scoring import predict_pairs
+    from guerdon.reward.personal.low_rank import LowRankReward
+
+    class Given:
+        """The texts' true utilities as features."""
+
+        spec, fingerprint, dim = "given", "given", 3
+
+        def encode(self, candidates, *, progress=False):
+            items = [int(r.split()[1]) for r in candidates.responses]
+            return world.utility[items].astype(np.float32).reshape(-1, 3)
+
+    train, test = world.comparisons(each=40).split(by="user", holdout=0.5, seed=0)
+    reward = LowRankReward(encoder=Given(), rank=2, l2=1.0, l2_basis=1.0, item_effects="none").fit(train)
+    curve = shot_curve(reward, test, shots=[5, 15], bootstrap=200)
+    assert curve.points[-1].gain["accuracy"].low > 0.05
+    assert curve.points[-1].gain["log_loss"].high < 0
+    pairs = train.pairs()
+    fast = predict_pairs(reward, train, pairs).value
+    one = train.candidates.take(pairs.a[:50])
+    two = train.candidates.take(pairs.b[:50])
+    who = [train.users[u] for u in pairs.user[:50]]
+    slow = reward.prefer(replace(one, user=who), replace(two, user=who)).value
+    assert fast[:50] == pytest.approx(slow, abs=1e-9)

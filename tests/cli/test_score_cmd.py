@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,7 +25,11 @@ from hypothesis import strategies as st
 import fake_rewards
 from guerdon.cli.journal import Journal, chain
 from guerdon.cli.output import finish, line, write_rows
+from guerdon.encode.encoder import FeatureEncoder
+from guerdon.encode.template import PlainTemplate
 from guerdon.errors import ConfigError
+from guerdon.feedback.schema import Candidates
+from guerdon.reward.base import Reward, Scores
 from run_cli import guerdon
 
 ROWS = [
@@ -198,7 +203,11 @@ def test_parquet_keeps_its_columns_as_they_are(tmp_path: Path) -> None:
 
 
 json_values = (
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=5)
+    st.none()
+    | st.booleans()
+    | (st.integers(-(2**53), 2**53) | st.just(2**70))
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5)
 )
 columns = st.dictionaries(st.sampled_from("abc"), json_values | st.lists(st.text(max_size=3), max_size=2), max_size=3)
 
@@ -419,3 +428,46 @@ def test_finish_of_nothing(tmp_path: Path) -> None:
         part.write_bytes(b"")
         finish(part, tmp_path / name)
         assert (tmp_path / name).exists()
+
+
+class ShakyTexts:
+    """A text encoder of which the last digits depend on what else is encoded in the same call, as in real ones."""
+
+    kind, cached, dim, identity, template = "shaky", True, 1, {"encoder": "shaky"}, PlainTemplate()
+    stop_after: int | None = None
+
+    def batches(self, units: Any) -> Any:
+        for at in range(0, len(units), 5):
+            if ShakyTexts.stop_after == 0:
+                ShakyTexts.stop_after = None
+                raise KeyboardInterrupt
+            if ShakyTexts.stop_after is not None:
+                ShakyTexts.stop_after -= 1
+            part = np.arange(at, min(at + 5, len(units)))
+            yield part, np.array([[len(units[i]) + 1e-4 * len(units)] for i in part], np.float32)
+
+
+class Shaky(Reward):
+    """Scores what the encoder above says."""
+
+    name = "shaky"
+
+    def score(self, candidates: Candidates) -> Scores:
+        return Scores(FeatureEncoder(ShakyTexts(), "response", "shaky").encode(candidates)[:, 0])
+
+
+def test_an_encoder_interrupted_within_a_batch_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which texts are encoded together decides the last bits; half a batch in the feature cache would change them."""
+    rows = tmp_path / "c.jsonl"
+    rows.write_bytes(b"".join(line({"prompt": "p", "response": f"{i} {'x' * (i % 7)}"}) for i in range(90)))
+    base = ["score", f"{__name__}:Shaky", rows, "--batch", "30", "--out"]
+    monkeypatch.setenv("GUERDON_CACHE", str(tmp_path / "cache-1"))
+    assert guerdon(*base, tmp_path / "whole.jsonl").code == 0
+    monkeypatch.setenv("GUERDON_CACHE", str(tmp_path / "cache-2"))
+    monkeypatch.setattr(ShakyTexts, "stop_after", 9)  # six parts a batch: in the middle of the second
+    assert guerdon(*base, tmp_path / "o.jsonl").code == 130
+    result = guerdon(*base, tmp_path / "o.jsonl")
+    assert "after 30 rows" in result.err
+    assert (tmp_path / "o.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()

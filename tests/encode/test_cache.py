@@ -104,7 +104,7 @@ def test_small_shards_are_merged_and_nothing_is_lost(cache: Path, monkeypatch: p
 
 
 def test_full_shards_are_not_merged_again(cache: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(room, "FULL", 4 * D * 10)
+    monkeypatch.setattr(room, "FULL", 4 * D * 40)
     monkeypatch.setattr(room, "MANY", 2)
     store = fresh(cache)
     for lo in range(0, 100, 4):

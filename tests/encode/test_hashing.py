@@ -74,11 +74,11 @@ def test_recorded_value():
     texts = ["The quick brown fox jumps over the lazy dog.", "Größe — 名前, don't!", ""]
     x = fast(texts, 256)
     assert hashlib.sha256(np.sign(x).astype(np.int8).tobytes()).hexdigest()[:16] == RECORDED
-    np.testing.assert_allclose(x[0, :4], RECORDED_VALUES, atol=1e-6)
+    np.testing.assert_allclose(x[0][x[0] != 0][:4], RECORDED_VALUES, atol=1e-6)
 
 
-RECORDED = "0000000000000000"
-RECORDED_VALUES = [0, 0, 0, 0]
+RECORDED = "b081be173e345eb7"
+RECORDED_VALUES = [0.100604, -0.100604, -0.100604, -0.100604]
 
 
 def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch):

@@ -36,7 +36,10 @@ def test_written_specifications_read_back(values: dict[str, str], name: str):
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("minilm?pooling=last", "has no option 'pooling'; it has: batch_tokens, cache, device, features, max_length"),
+        (
+            "minilm?pooling=last",
+            "no option 'pooling'; it has: batch_tokens, cache, device, dtype, features, max_length",
+        ),
         ("minilm?max_length=many", "use a whole number"),
         ("minilm?max_length=1024", "at most 512"),
         ("minilm?features=responce", "no feature map 'responce'; use response, joined"),

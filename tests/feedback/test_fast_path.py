@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guerdon.errors import FeedbackError
-from guerdon.feedback import Feedback
+from guerdon.feedback import Feedback, Judgement
 from guerdon.feedback.readers import fast, read
 from guerdon.feedback.readers import reading as reading_module
 
@@ -124,6 +124,8 @@ def test_plain_comparisons_take_the_fast_path(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     assert took_fast_path(path)
     assert took_fast_path(path, map="chosen=rejected,rejected=chosen")
+    assert took_fast_path(path, map='prompt="why?",user=')
+    assert next(read(path, map='prompt="why?",user=').judgements()) == Judgement("why?", ("a", "b"), (1, 0))
     assert not took_fast_path(path, map="prompt=junk.0")
     own = tmp_path / "own.jsonl"
     read(path).write(own)

@@ -101,6 +101,13 @@ def test_jester_by_items_option(tmp_path: Path) -> None:
     assert list(read(tmp_path).judgements()) == list(found.judgements())
 
 
+def test_a_prompt_can_be_stated(tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text("user,joke,rating\nu1,1,-9.5\n")
+    items = jsonl(tmp_path / "jokes.jsonl", [{"joke": 1, "text": "knock"}])
+    found = read(tmp_path / "ratings.csv", items=items, map='prompt="How funny is this, really?"')
+    assert next(found.judgements()).prompt == "How funny is this, really?"
+
+
 def test_movielens_titles_times_and_numbers_for_people(tmp_path: Path) -> None:
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,10,4.0,964982703\n2,10,3.5,964982704\n")
     (tmp_path / "movies.csv").write_text("movieId,title,genres\n10,Toy Story (1995),Adventure|Comedy\n")
@@ -108,6 +115,7 @@ def test_movielens_titles_times_and_numbers_for_people(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert [(j.user, j.time) for j in found.judgements()] == [("1", 964982703), ("2", 964982704)]
     assert found.responses.to_pylist() == ["Toy Story (1995) [Adventure, Comedy]"]
+    assert found.notes[1] == f"left out: {tmp_path / 'tags.csv'}"
 
 
 def test_columns_of_other_names_through_the_map(tmp_path: Path) -> None:

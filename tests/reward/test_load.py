@@ -12,7 +12,7 @@ import fake_rewards
 import guerdon
 from guerdon.errors import BackendError, ConfigError, FeedbackError, ModelError
 from guerdon.feedback.schema import Candidates
-from guerdon.reward import storage
+from guerdon.reward import selftest, storage
 from guerdon.reward.base import Scores
 from guerdon.reward.load import fingerprint, load
 
@@ -220,10 +220,10 @@ def test_another_encoder_is_refused(
     def missing(*_: object) -> None:
         raise BackendError("this needs the package 'x'")
 
-    monkeypatch.setattr(storage, "_open_encoder", missing)
+    monkeypatch.setattr(selftest, "open_encoder", missing)
     with caplog.at_level(logging.WARNING):
         assert load(saved).name == "tastes"
-    assert "self-test left out: this needs the package 'x'" in caplog.text
+    assert "the encoder cannot be checked: this needs the package 'x'" in caplog.text
 
 
 # ------------------------------------------------------------------ fingerprints

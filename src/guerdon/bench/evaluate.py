@@ -28,7 +28,7 @@ from guerdon.bench.intervals import By, ClusterBootstrap, Clusters, Figure, clus
 from guerdon.bench.lists import list_figures, measure_lists, rating_figures
 from guerdon.bench.overlap import overlap
 from guerdon.bench.scoring import known_people, predict_pairs
-from guerdon.bench.shots import ShotCurve, shot_curve
+from guerdon.bench.shots import ShotCurve, check_shots, shot_curve
 from guerdon.errors import FeedbackError
 from guerdon.feedback.schema import SOURCES
 from guerdon.feedback.star import Feedback, Pairs
@@ -126,6 +126,9 @@ def evaluate(
     """
     if not len(feedback):
         raise FeedbackError("eval: this feedback holds no judgements")
+    wanted = [k for k in ([shots] if isinstance(shots, int) else shots) if k]
+    if wanted:
+        check_shots(reward, wanted)  # before the work, not after it
     pairs = feedback.pairs(max_per_person=max_pairs, seed=seed)
     pairs = pairs.take(pairs.a != pairs.b)
     if not len(pairs):
@@ -161,7 +164,6 @@ def evaluate(
         overall["accuracy_people"] = figure
 
     curve = None
-    wanted = [k for k in ([shots] if isinstance(shots, int) else shots) if k]
     if wanted:
         tests = {k: v for k, v in made.items() if k in ("length", "majority", "population")}
         curve = shot_curve(reward, feedback, shots=wanted, draws=draws, seed=seed, bootstrap=bootstrap, baselines=tests)

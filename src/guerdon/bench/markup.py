@@ -15,6 +15,9 @@ from guerdon.bench.intervals import Figure
 DASH = "\u2060–\u2060"
 """An en dash at which no line breaks."""
 
+LONGEST = 160
+"""Characters of a value that is not text; the whole of it is in the model's config.json."""
+
 
 def percent(value: float) -> str:
     """``0.6694`` as ``66.9 %`` (with a space that does not break)."""
@@ -94,6 +97,7 @@ def fact_list(facts: Iterable[tuple[str, Any]]) -> str:
         text = f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else None
         if text is None:
             text = json.dumps(value, ensure_ascii=False, default=str)
+            text = text if len(text) <= LONGEST else text[:LONGEST] + " …"
         # our own percentages carry a non-breaking space; everything else is escaped
         items.append(f"<dt>{escape(str(name))}</dt><dd>{escape(text).replace('&amp;nbsp;', '&nbsp;')}</dd>")
     return f"<dl>{''.join(items)}</dl>"

@@ -109,11 +109,15 @@ def _hardest(result: Evaluation) -> str:
         return ""
     best = max(rows, key=lambda b: b.figures["accuracy"].value)
     gap = best.difference["accuracy"]
-    word = "better than" if gap.value > 0 else "worse than" if gap.value < 0 else "from"
     where = "" if best.answered > 0.999 else f", on the {best.answered:.0%} of the pairs that this one answers"
+    much = f"{abs(100 * gap.value):.1f}"
+    if much == "0.0":
+        verdict = "the same as"
+    else:
+        verdict = f"{much} points {'better' if gap.value > 0 else 'worse'} than"
     return (
-        f" That is {abs(100 * gap.value):.1f} points {word} the strongest baseline, <i>{escape(best.name)}</i> "
-        f"({escape(best.what)}){where}; interval of the difference {points(gap)} points."
+        f" That is {verdict} the strongest baseline, <i>{escape(best.name)}</i> ({escape(best.what)}){where}; "
+        f"interval of the difference {points(gap)} points."
     )
 
 

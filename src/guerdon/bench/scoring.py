@@ -6,9 +6,8 @@ looked up from there. What a reward may offer to make it cheaper (duck-typed, al
 
 ``reads``                                 the columns its scores depend on, ``()`` for a population reward
 ``score_table(candidates, users)``        float [c, u]: all candidates for all people at once
-``prefer_at(candidates, a, b, users, user)``
-                                          float [n]: P(a preferred) of n comparisons, ``a`` and ``b`` int [n] indices
-                                          of the c candidates, ``user`` int [n] of ``users``, -1 = nobody
+``prefer_at(candidates, a, b, users)``    float [n]: what ``prefer`` gives for the n comparisons of rows ``a`` and ``b``
+                                          (int [n]) of the candidates, asked by ``users`` [n] (None = nobody)
 ``users``                                 the people it knows
 
 A reward whose ``prefer`` is its own is asked by ``prefer`` (it knows better than the logistic of a difference); one
@@ -56,7 +55,7 @@ def only_compares(reward: Reward) -> bool:
 
 def predict_pairs(reward: Reward, feedback: Feedback, pairs: Pairs) -> Said:
     """P(a preferred to b) of each pair, in [0, 1]; NaN where either candidate is unscored."""
-    if hasattr(reward, "prefer_at"):
+    if hasattr(reward, "prefer_at") and "criterion" not in reward.reads:
         return _prefer_at(reward, feedback, pairs)
     if type(reward).prefer is not Reward.prefer:
         return _prefer(reward, feedback, pairs)
@@ -122,11 +121,9 @@ def _prefer(reward: Reward, feedback: Feedback, pairs: Pairs) -> Said:
 def _prefer_at(reward: Any, feedback: Feedback, pairs: Pairs) -> Said:
     used, sides = np.unique(np.concatenate([pairs.a, pairs.b]), return_inverse=True)
     a, b = np.split(sides, 2)
-    people, user = np.unique(pairs.user, return_inverse=True)
-    names = [feedback.users[u] for u in people if u >= 0]
-    nobody = int(len(names) < len(people))  # -1 sorts first
-    value = reward.prefer_at(feedback.candidates.take(used), a, b, names, user - nobody)
-    return Said(np.asarray(value, dtype=np.float64), _reasons(value, None, np.arange(len(pairs))))
+    users = np.array([*feedback.users, None], dtype=object)[pairs.user]
+    value = np.asarray(reward.prefer_at(feedback.candidates.take(used), a, b, users.tolist()), dtype=np.float64)
+    return Said(value, _reasons(value, None, np.arange(len(pairs))))
 
 
 def _by_rows(

@@ -35,6 +35,17 @@ MIN_PEOPLE = 10
 """A number of shots that fewer people than this can give is left out."""
 
 
+def check_shots(reward: Any, shots: Sequence[int]) -> tuple[list[int], frozenset[str]]:
+    """(numbers of shots from 0 on, people the reward knows); ConfigError if they make no sense for this reward."""
+    counts = sorted({0, *shots})
+    if counts[0] < 0 or len(counts) < 2:
+        raise ConfigError(f"shots={list(shots)}: give numbers of shots >= 1, e.g. 2,5,10,20")
+    known = known_people(reward)
+    if known is None:
+        raise ConfigError(f"shots need a personal reward; {reward.name!r} keeps no people (fit one with low-rank)")
+    return counts, known
+
+
 @dataclass(frozen=True)
 class ShotPoint:
     """Figures at K shots: means over people, the same over pairs, and paired differences to no shots (over people)."""
@@ -109,12 +120,7 @@ def shot_curve(
     FeedbackError
         if ``feedback`` holds nobody new, or nobody who said enough
     """
-    counts = sorted({0, *shots})
-    if counts[0] < 0 or len(counts) < 2:
-        raise ConfigError(f"shots={list(shots)}: give numbers of shots >= 1, e.g. 2,5,10,20")
-    known = known_people(reward)
-    if known is None:
-        raise ConfigError(f"shots need a personal reward; {reward.name!r} keeps no people (fit one with low-rank)")
+    counts, known = check_shots(reward, shots)
     present = np.unique(feedback.user[feedback.user >= 0])
     unseen = np.array([u for u in present if feedback.users[u] not in known], dtype=np.int64)
     if not len(unseen):

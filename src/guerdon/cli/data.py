@@ -74,7 +74,8 @@ def _show(figures: dict[str, Any]) -> None:
             line(name, _list(figures[name]))
     for name in ("grades", "prompt_characters", "response_characters", "judgements_a_person"):
         if figures[name]:
-            line(name, "{min:,.4g} to {max:,.4g}, median {median:,.4g}".format(**figures[name]))
+            low, middle, high = (f"{round(figures[name][k], 2):,.10g}" for k in ("min", "median", "max"))
+            line(name, f"{low} to {high}, median {middle}")
     if figures["longer_preferred"] is not None:
         line("longer response preferred", f"{figures['longer_preferred']:.3f} of strict comparisons")
     agreement = figures["agreement"]

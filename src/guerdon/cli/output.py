@@ -186,7 +186,7 @@ def _schema(part: Path, without: set[str], types: dict[str, str]) -> tuple[pa.Sc
                     [pa.schema([(name, found.get(name, pa.null()))]), pa.schema([(name, kind)])],
                     promote_options="permissive",
                 ).types[0]
-            except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
                 mixed.add(name)
                 found[name] = pa.string()
     for name, kind in found.items():

@@ -106,7 +106,6 @@ class FeatureMap:
         surface: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> np.ndarray:
         """float32 [n, dim] features. Each source is (table [t, d], index [n] into it): rows are gathered once."""
-        out = np.empty((n, self.dim(d)), dtype=np.float32)
         sources = {"prompt": prompt, "response": response, "joined": joined, "surface": surface}
 
         def gather(name: str, rows: slice) -> np.ndarray:
@@ -115,6 +114,10 @@ class FeatureMap:
                 raise ValueError(f"feature map {self.name!r} needs the {name} embeddings")
             return source[0][source[1][rows]]
 
+        if len(self.blocks) == 1 and self.blocks[0] in sources and (source := sources[self.blocks[0]]) is not None:
+            table, index = source
+            return table if len(table) == n and np.array_equal(index, np.arange(n)) else table[index]
+        out = np.empty((n, self.dim(d)), dtype=np.float32)
         for lo in range(0, n, CHUNK):
             rows = slice(lo, min(lo + CHUNK, n))
             at = 0

@@ -107,8 +107,8 @@ class HiddenTexts:
             return plain["hidden_size"], plain["num_hidden_layers"], plain["max_position_embeddings"]
         config = self._text_config
         reads = getattr(config, "max_position_embeddings", None) or 10**9
-        if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-            reads -= 2  # their position ids begin after the pad id
+        if "roberta" in config.model_type or config.model_type in ("camembert", "mpnet", "longformer"):
+            reads -= (config.pad_token_id or 0) + 1  # their position ids begin after the pad id
         return int(config.hidden_size), int(config.num_hidden_layers), int(reads)
 
     @property
@@ -199,7 +199,23 @@ class HiddenTexts:
         return next((i for i in (t.bos_token_id, t.cls_token_id, t.eos_token_id, t.pad_token_id) if i is not None), 0)
 
     def forward(self, tokens: list[list[int]]) -> np.ndarray:
-        """float32 [b, d] features of b token lists."""
+        """float32 [b, d] features of b token lists; a batch too large for the device's memory goes in halves."""
+        import torch
+
+        try:
+            return self._forward(tokens)
+        except torch.OutOfMemoryError:
+            if len(tokens) == 1:
+                raise BackendError(
+                    f"{self.source.name}: one text of {len(tokens[0])} tokens does not fit in the memory of "
+                    f"{self._torch_device}; use a smaller max_length, or dtype=bfloat16"
+                ) from None
+        if self._torch_device.type == "cuda":
+            torch.cuda.empty_cache()
+        half = len(tokens) // 2
+        return np.concatenate([self.forward(tokens[:half]), self.forward(tokens[half:])])
+
+    def _forward(self, tokens: list[list[int]]) -> np.ndarray:
         import torch
 
         lengths = torch.tensor([len(t) for t in tokens])

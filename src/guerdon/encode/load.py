@@ -30,7 +30,8 @@ def load_encoder(spec: str | Encoder) -> Encoder:
     """Open an encoder by its specification (an encoder is returned as it is).
 
     ``minilm``
-        The bundled sentence encoder all-MiniLM-L6-v2: 384 features, 256 tokens. Options: ``max_length``.
+        The bundled sentence encoder all-MiniLM-L6-v2: 384 features, 256 tokens. Options: ``max_length``, ``dtype``
+        (``bfloat16`` halves the time on processors that have it; features then agree to about 0.004).
     ``st:NAME_OR_FOLDER``
         Any sentence-transformers model. Options: ``revision``, ``max_length``, ``prefix`` (put before every text).
     ``hf:NAME_OR_FOLDER``
@@ -60,10 +61,15 @@ def load_encoder(spec: str | Encoder) -> Encoder:
 
 
 def _minilm(spec: Spec) -> Encoder:
-    from guerdon.encode.hidden import HiddenTexts
+    from guerdon.encode.hidden import DTYPES, HiddenTexts
     from guerdon.encode.source import Source, locate
 
-    known = {"features": _FEATURES, "max_length": Option(256, whole(8, 512), "tokens read of a text, to 512"), **_HOW}
+    known = {
+        "features": _FEATURES,
+        "max_length": Option(256, whole(8, 512), "tokens read of a text, to 512"),
+        "dtype": Option("float32", one_of(*DTYPES), ", ".join(DTYPES)),
+        **_HOW,
+    }
     values = spec.values(known)
     if spec.name:
         raise ConfigError(f"minilm takes no name, got {spec.name!r}; for another model use st:{spec.name}")
@@ -78,6 +84,7 @@ def _minilm(spec: Spec) -> Encoder:
         pooling="mean",
         template="none",
         max_length=values["max_length"],
+        dtype=values["dtype"],
         keep="start",
         normalize=True,
         device=values["device"],

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from guerdon.errors import FeedbackError
+from guerdon.feedback.interning import codes_of, intern, number_candidates, text_or_none
 from guerdon.feedback.messages import Text, pack, unpack
 from guerdon.feedback.places import Places
 from guerdon.feedback.schema import SCALES, SOURCES, Candidates, Judgement
@@ -160,25 +161,25 @@ class Feedback:
         """
         offsets = np.asarray(offsets, dtype=np.int64)
         n = len(offsets) - 1
-        prompt_codes, prompt_names = _intern(prompts)
+        prompt_codes, prompt_names = intern(prompts)
         if isinstance(responses, tuple):  # interned together, interleaved as codes: no text is copied
             columns = [c.chunks if isinstance(c, pa.ChunkedArray) else [c] for c in responses]
-            response_codes, response_names = _intern(pa.chunked_array([chunk for c in columns for chunk in c]))
+            response_codes, response_names = intern(pa.chunked_array([chunk for c in columns for chunk in c]))
             response_codes = response_codes.reshape(len(responses), n).T.ravel()
         else:
-            response_codes, response_names = _intern(responses)
+            response_codes, response_names = intern(responses)
         if len(prompt_codes) != n or len(response_codes) != offsets[-1] or len(grades) != offsets[-1]:
             raise FeedbackError(
                 f"columns do not fit: {n} judgements by the offsets, {len(prompt_codes)} prompts, "
                 f"{len(response_codes)} responses, {len(grades)} grades"
             )
         prompt_of_item = np.repeat(prompt_codes, np.diff(offsets))
-        items, prompt_of, response_of = _candidates(prompt_of_item, response_codes, len(response_names))
+        items, prompt_of, response_of = number_candidates(prompt_of_item, response_codes, len(response_names))
 
         def names(column: Any) -> tuple[np.ndarray, tuple[str, ...]]:
             if column is None:
                 return np.full(n, -1, dtype=np.int32), ()
-            codes, table = _intern(column)
+            codes, table = intern(column)
             return codes, tuple(table.to_pylist())
 
         user_codes, users = names(user)
@@ -194,14 +195,14 @@ class Feedback:
             user=user_codes,
             criterion=criterion_codes,
             subset=subset_codes,
-            source=_codes(source, SOURCES, n, "source"),
-            scale=_codes(scale, SCALES, n, "scale"),
+            source=codes_of(source, SOURCES, n, "source"),
+            scale=codes_of(scale, SCALES, n, "scale"),
             weight=np.ones(n) if weight is None else np.asarray(weight, dtype=np.float64),
             users=users,
             criteria=criteria,
             subsets=subsets,
-            comment=_text_or_none(comment),
-            id=_text_or_none(id),
+            comment=text_or_none(comment),
+            id=text_or_none(id),
             time=None if time is None or np.all(np.isnan(time)) else np.asarray(time, dtype=np.float64),
             notes=notes,
             places=places,
@@ -391,76 +392,6 @@ class Feedback:
         from guerdon.feedback.writers import to_trl
 
         return to_trl(self)
-
-
-def _candidates(prompt: np.ndarray, response: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """(items, prompt_of, response_of) of judged responses given by the codes of their two texts.
-
-    ``response_of`` [C] is the response of each candidate, or None if candidate i is response i: so it is where no
-    response answers two prompts, the usual case, and then no text is copied.
-    """
-    prompt_of = np.zeros(n, dtype=np.int32)
-    prompt_of[response] = prompt
-    if np.array_equal(prompt_of[response], prompt):
-        return response, prompt_of, None
-    key = prompt.astype(np.int64) * n + response
-    encoded = pa.array(key).dictionary_encode()
-    prompts, responses = np.divmod(np.asarray(encoded.dictionary), n)
-    return np.asarray(encoded.indices, dtype=np.int32), prompts.astype(np.int32), responses
-
-
-def _intern(column: Any) -> tuple[np.ndarray, pa.LargeStringArray]:
-    """(int32 codes, table of distinct strings) of a column of strings; null becomes -1."""
-    array = column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column, type=pa.large_string())
-    chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
-    if pa.types.is_dictionary(array.type):
-        return _intern_dictionary(chunks)
-    # one call for all chunks, so that they share one table; 64-bit offsets, because the table may pass 2 GB
-    encoded = pa.chunked_array(chunks, array.type).cast(pa.large_string()).dictionary_encode()
-    parts = [np.asarray(c.indices.fill_null(-1) if c.null_count else c.indices) for c in encoded.chunks]
-    codes = np.concatenate(parts).astype(np.int32, copy=False) if parts else np.zeros(0, np.int32)
-    return codes, encoded.chunk(0).dictionary if parts else pa.array([], pa.large_string())
-
-
-def _intern_dictionary(chunks: list[Any]) -> tuple[np.ndarray, pa.LargeStringArray]:
-    """The same for dictionary arrays, whose texts may repeat or go unused: only their dictionaries are looked at."""
-    names, parts, used = [], [], 0
-    for chunk in chunks:
-        indices = np.asarray(chunk.indices.fill_null(-1), dtype=np.int64)
-        parts.append(np.where(indices >= 0, indices + used, -1))
-        names.append(chunk.dictionary.cast(pa.large_string()))
-        used += len(chunk.dictionary)
-    codes = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    if not used:
-        return codes.astype(np.int32), pa.array([], pa.large_string())
-    seen = np.unique(codes[codes >= 0])
-    inner, table = _intern(pa.chunked_array(names).take(pa.array(seen)))
-    renumber = np.full(used + 1, -1, dtype=np.int32)
-    renumber[seen] = inner
-    return renumber[codes], table
-
-
-def _codes(value: Any, table: tuple[str, ...], n: int, name: str) -> np.ndarray:
-    """int8 [n] index into ``table`` of one name for all, or of n names; null in ``source`` is unknown."""
-    if isinstance(value, str):
-        codes, names = np.zeros(n, np.int32), [value] if n else []
-    else:
-        codes, distinct = _intern(value)
-        names = distinct.to_pylist()
-    for bad in set(names) - set(table):
-        raise FeedbackError(f"{name}: unknown value {bad!r}; use one of {', '.join(table)}")
-    if name != "source" and (codes < 0).any():
-        raise FeedbackError(f"{name}: a value is missing; use one of {', '.join(table)}")
-    return np.array([*(table.index(v) for v in names), 0], np.int8)[codes]
-
-
-def _text_or_none(column: Any) -> pa.LargeStringArray | None:
-    if column is None:
-        return None
-    array = column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column, type=pa.large_string())
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    return None if array.null_count == len(array) else array.cast(pa.large_string())
 
 
 def _name(table: tuple[str, ...], code: int) -> str | None:

@@ -140,11 +140,11 @@ def _empty(texts: pa.LargeStringArray) -> np.ndarray:
         return np.zeros(0, bool)
     # only texts that begin with white space can be white space throughout: the rest is not looked at
     first = pc.utf8_slice_codeunits(texts, 0, 1)
-    blank = np.asarray(pc.utf8_is_space(first).fill_null(False)) | np.asarray(pc.equal(first, ""))
+    blank = np.asarray(pc.utf8_is_space(first)) | (np.asarray(pc.binary_length(texts)) == 0)
     rows = np.flatnonzero(blank)
     if len(rows):
         blank[rows] = np.asarray(pc.equal(pc.utf8_trim_whitespace(texts.take(pa.array(rows))), ""))
-    chats = np.flatnonzero(np.asarray(pc.equal(first, MARK)))
+    chats = np.flatnonzero(np.asarray(pc.starts_with(texts, MARK)))
     if len(chats):  # a content that begins with a visible character settles most of them without being parsed
         chats = chats[~np.asarray(pc.match_substring_regex(texts.take(pa.array(chats)), r'"content":"[^"\\\s]'))]
     for i in chats:

@@ -104,8 +104,10 @@ class Reward:
         n = len(prompts)
         known: dict[str, Any] = {k: columns.pop(k) for k in ("user", "criterion", "reference") if k in columns}
         extra = {k: v for k, v in columns.items() if isinstance(v, Sequence) and not isinstance(v, str) and len(v) == n}
+        if known.get("user") is not None:  # people are known by name; a data set may number them
+            known["user"] = [None if user is None else str(user) for user in known["user"]]
         scores = self.score(Candidates(prompts, completions, **known, extra=extra))
-        return [None if np.isnan(v) else float(v) for v in scores.value]
+        return [float(v) if np.isfinite(v) else None for v in scores.value]
 
     def explain(self, candidates: Candidates) -> dict[str, Sequence[Any]]:
         """Attributions by name, each of length n, for rewards that can say more."""
@@ -125,7 +127,7 @@ class Function(Reward):
 
     def score(self, candidates: Candidates) -> Scores:
         """The function's value for each candidate."""
-        values = [self.function(c.prompt, c.response) for c in candidates]
+        values: list[Any] = [self.function(c.prompt, c.response) for c in candidates]
         return Scores(
             np.array([np.nan if v is None else float(v) for v in values]),
             ["abstained" if v is None else "scored" for v in values],

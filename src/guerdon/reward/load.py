@@ -97,8 +97,9 @@ def _directory(path: Path, verify: bool) -> Reward:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
     except ValueError:
         config = {}  # load_directory says what is wrong with it
-    architectures = config.get("architectures") or [] if isinstance(config, dict) else []
-    if any(str(name).endswith("ForSequenceClassification") for name in architectures):
+    config = config if isinstance(config, dict) else {}
+    architectures = config.get("architectures") or []
+    if "guerdon" not in config and any(str(name).endswith("ForSequenceClassification") for name in architectures):
         return _classifier(str(path), verify)
     return load_directory(path, verify=verify)
 

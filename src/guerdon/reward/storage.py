@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import platform
 import shutil
@@ -26,14 +25,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from guerdon.errors import BackendError, ConfigError, GuerdonError, ModelError
-from guerdon.feedback.schema import Candidates
+from guerdon.errors import ConfigError, ModelError
 from guerdon.reward.registry import MODELS, Model
+from guerdon.reward.selftest import EXAMPLES, check_encoder, check_selftest, encoder_of, examine
 
 if TYPE_CHECKING:
     from guerdon.reward.learned.model import FittedReward
-
-log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Version of the directory's layout; a higher number in a file means a newer guerdon wrote it."""
@@ -44,14 +41,6 @@ CONFIG, ARRAYS, PEOPLE, SELFTEST, CARD = FILES = (
     "people.parquet",
     "selftest.json",
     "README.md",
-)
-TOLERANCE = 1e-4
-
-# The texts of the self-test ship with the library: a saved model must not carry its training texts around.
-EXAMPLES = (
-    ("What makes a good apology?", "Saying what you did, why it hurt, and what you will do differently."),
-    ("What makes a good apology?", "Sorry."),
-    ("Name a fruit.", "There are many fruits! Apples, pears and plums are fruits; so are tomatoes, strictly speaking."),
 )
 
 
@@ -129,13 +118,13 @@ def _write(model: FittedReward, entry: Model, place: Path) -> None:
         "guerdon": {"format": FORMAT, "version": version("guerdon")},
         "model": entry.name,
         "params": plain(model.params),
-        "encoder": _encoder(model),
+        "encoder": encoder_of(model),
         "people": None if people is None else people.num_rows,
         "summary": plain(getattr(model, "summary", {})),
         "versions": _versions(),
         "checksums": {name: _sha256(place / name) for name in (ARRAYS, PEOPLE) if (place / name).exists()},
     }
-    _dump(place / SELFTEST, _examine(model, people))
+    _dump(place / SELFTEST, examine(model, people))
     (place / CARD).write_text(card(entry, config), encoding="utf-8")
     _dump(place / CONFIG, config)
     mode = (place / CONFIG).stat().st_mode  # safetensors writes for its owner only
@@ -164,40 +153,6 @@ def _people(model: FittedReward) -> Any | None:
     return None if table is None else table()
 
 
-def _encoder(model: FittedReward) -> dict[str, str] | None:
-    """Specification and fingerprint of the model's encoder; None for models that have none."""
-    encoder = _open_encoder(getattr(model, "encoder", None))
-    return None if encoder is None else {"spec": encoder.spec, "fingerprint": encoder.fingerprint}
-
-
-def _open_encoder(encoder: Any) -> Any:
-    if not isinstance(encoder, str):
-        return encoder
-    from guerdon.encode import load_encoder
-
-    return load_encoder(encoder)
-
-
-def _examine(model: FittedReward, people: Any | None) -> dict[str, Any]:
-    """The self-test: the examples for nobody in particular and, where personal, for the first person."""
-    askers: list[str | None] = [None]
-    if people is not None and people.num_rows and "user" in people.column_names:
-        askers.append(people.column("user")[0].as_py())
-    rows = [(prompt, response, user) for user in askers for prompt, response in EXAMPLES]
-    prompts, responses, users = (list(column) for column in zip(*rows, strict=True))
-    try:
-        scores = model.score(Candidates(prompts, responses, user=users))
-    except GuerdonError as error:  # e.g. features from a file know no other texts
-        return {"skipped": str(error)}
-    return {
-        "tolerance": TOLERANCE,
-        "prompts": prompts,
-        "responses": responses,
-        "user": users,
-        "scores": plain(scores.value),
-    }
-
-
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in ("guerdon", "numpy", "torch", "transformers", "sentence-transformers"):
@@ -224,7 +179,7 @@ def plain(value: Any) -> Any:
 
 
 def _dump(path: Path, document: Any) -> None:
-    path.write_text(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(plain(document), ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _sha256(path: Path) -> str:
@@ -250,6 +205,11 @@ def load_directory(path: str | Path, *, verify: bool = True) -> FittedReward:
     path = Path(path)
     config = _read_config(path)
     entry = MODELS.get(config["model"])
+    if entry is not None and hasattr(entry.cls, "load"):  # a class with files of its own, e.g. a transformers model
+        return entry.cls.load(path, verify=verify)  # type: ignore[attr-defined]
+    for key in ("params", "checksums"):
+        if key not in config:
+            raise ModelError(f"{path / CONFIG} is damaged: no {key!r}; save the model again")
     if entry is None:
         raise ModelError(
             f"{path}: unknown model {config['model']!r}; this guerdon knows {', '.join(MODELS)} (newer ones may)"
@@ -268,7 +228,8 @@ def load_directory(path: str | Path, *, verify: bool = True) -> FittedReward:
         raise ModelError(f"{path / ARRAYS}: no array {error}; the model was saved by another version") from error
     model.summary = config.get("summary", {})
     if verify:
-        _verify(model, config, path)
+        check_encoder(model, config.get("encoder"), path)
+        check_selftest(model, _read_json(path / SELFTEST), path / SELFTEST)
     return model
 
 
@@ -290,9 +251,9 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{path} was saved by guerdon {config['guerdon'].get('version')}, whose layout is newer than this one "
             f"({version('guerdon')}) reads: pip install --upgrade guerdon"
         )
-    for key in ("model", "params", "checksums"):
-        if key not in config:
-            raise ModelError(f"{path / CONFIG} is damaged: no {key!r}; save the model again")
+    config.setdefault("model", config["guerdon"].get("model"))  # a transformers model keeps our part apart
+    if config["model"] is None:
+        raise ModelError(f"{path / CONFIG} is damaged: no 'model'; save the model again")
     return config
 
 
@@ -326,32 +287,4 @@ def _read_people(path: Path) -> Any:
         raise ModelError(f"{path} is damaged ({error}); copy or save it again") from error
 
 
-def _verify(model: FittedReward, config: dict[str, Any], path: Path) -> None:
-    """Same encoder, same scores; otherwise say which of the two differs."""
-    test = _read_json(path / SELFTEST)
-    if "skipped" not in test and not {"tolerance", "prompts", "responses", "user", "scores"} <= set(test):
-        raise ModelError(f"{path / SELFTEST} is damaged; save the model again")
-    try:
-        if config.get("encoder"):
-            here = _encoder(model)
-            then = config["encoder"]["fingerprint"]
-            if here is not None and here["fingerprint"] != then:
-                raise ModelError(
-                    f"{path} was fitted on features {then}, but the encoder {here['spec']!r} computes "
-                    f"{here['fingerprint']} here: install the versions named in {CONFIG}, or fit the model again"
-                )
-        if "skipped" in test:
-            return
-        scores = model.score(Candidates(test["prompts"], test["responses"], user=test["user"])).value
-    except BackendError as error:
-        log.warning("%s: self-test left out: %s", path, error)
-        return
-    expected = np.array([np.nan if s is None else s for s in test["scores"]], dtype=float)
-    limit = test["tolerance"] * np.maximum(1.0, np.abs(expected))
-    wrong = ~((np.abs(scores - expected) <= limit) | (np.isnan(scores) & np.isnan(expected)))
-    if wrong.any():
-        i = int(np.flatnonzero(wrong)[0])
-        raise ModelError(
-            f"{path} fails its self-test: example {i + 1} scores {scores[i]:.6g}, not {expected[i]:.6g}; weights or "
-            f"encoder differ from those it was saved with (versions in {CONFIG})"
-        )
+__all__ = ["EXAMPLES", "FORMAT", "check_place", "is_model", "load_directory", "plain", "save"]

@@ -12,7 +12,6 @@ recognised by content), a directory of such files, ``-`` (standard input), ``hf:
 from __future__ import annotations
 
 import bz2
-import csv
 import gzip
 import io
 import json
@@ -29,6 +28,9 @@ from typing import IO, Any
 import pyarrow as pa
 
 from guerdon.errors import FeedbackError, need
+from guerdon.feedback.readers.json_rows import json_rows, jsonl_lines, jsonl_rows
+from guerdon.feedback.readers.record import Record
+from guerdon.feedback.readers.table_rows import columnar_rows, csv_rows, object_rows
 
 KINDS = {
     ".jsonl": "jsonl",
@@ -45,7 +47,6 @@ ASIDE = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.
 """Files that lie beside data and are none."""
 
 PEEK = 1 << 16
-BATCH = 1024
 
 
 @dataclass
@@ -93,16 +94,6 @@ DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, pa.ArrowException)
 """What a truncated or garbled file raises while it is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One row as found: its number, the raw text where there is one, and the row or what is wrong with it."""
-
-    number: int
-    raw: str | None
-    row: dict[str, Any] | None
-    error: str | None = None
-
-
 def rows(source: Any) -> Iterator[tuple[int, dict[str, Any]]]:
     """``(number, row)`` of every row of ``source``; numbers are 1-based and start again with each file of a directory.
 
@@ -139,7 +130,7 @@ def containers_of(source: Any) -> list[Container]:
         files = data_files(path)
         if not files:
             raise FeedbackError(f"{path}: no data files here; looked for {', '.join(KINDS)} (also .gz, .bz2, .zst)")
-        return [_of_file(f, f.relative_to(path.parent).as_posix() if path.name else str(f)) for f in files]
+        return [_of_file(f, str(f)) for f in files]
     return [_of_file(path, text)]
 
 
@@ -287,13 +278,13 @@ def _of_hub(spec: str) -> Container:
 def records(container: Container) -> Iterator[Record]:
     """Every row of ``container`` in order, unreadable ones with their error and raw text."""
     reader = {
-        "jsonl": _jsonl,
-        "json": _json,
-        "csv": _csv,
-        "tsv": _csv,
-        "parquet": _parquet,
-        "arrow": _arrow,
-        "table": _table,
+        "jsonl": jsonl_rows,
+        "json": json_rows,
+        "csv": csv_rows,
+        "tsv": csv_rows,
+        "parquet": columnar_rows,
+        "arrow": columnar_rows,
+        "table": object_rows,
     }[container.kind]
     try:
         yield from reader(container)
@@ -301,198 +292,6 @@ def records(container: Container) -> Iterator[Record]:
         raise FeedbackError(f"{container.name}: damaged {container.kind} data: {error}") from None
     except OSError as error:
         raise FeedbackError(f"{container.name}: cannot be read: {error}") from None
-
-
-def tables(container: Container) -> Iterator[pa.Table]:
-    """The rows of a columnar container (parquet, arrow, table) as Arrow tables of some thousand rows each."""
-    source = container.table
-    if container.kind == "parquet":
-        with _parquet_file(container) as file:
-            for batch in file.iter_batches(batch_size=BATCH):
-                yield pa.Table.from_batches([batch])
-    elif container.kind == "arrow":
-        yield from (pa.Table.from_batches([b]) for b in _arrow_batches(container))
-    elif isinstance(source, pa.Table):
-        yield from (pa.Table.from_batches([b]) for b in source.to_batches(max_chunksize=BATCH))
-    else:
-        yield from source.with_format("arrow").iter(batch_size=BATCH)
-
-
-def metadata(container: Container) -> dict[bytes, bytes]:
-    """The metadata of the schema of a Parquet file; empty for everything else."""
-    if container.kind != "parquet":
-        return {}
-    with _parquet_file(container) as file:
-        return dict(file.schema_arrow.metadata or {})
-
-
-def _jsonl(container: Container) -> Iterator[Record]:
-    with container.open() as stream:
-        for number, line in enumerate(stream, 1):
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if line.isspace():
-                continue
-            try:
-                raw = line.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raw = line.decode("utf-8", "replace").rstrip("\r\n")
-                yield Record(number, raw, None, f"not UTF-8 at byte {error.start + 1} of the line; save it as UTF-8")
-                continue
-            try:
-                row = json.loads(raw)
-            except ValueError as error:
-                yield Record(number, raw, None, f"broken JSON: {error}; each line must be one JSON object")
-                continue
-            if isinstance(row, dict):
-                yield Record(number, raw, row)
-            else:
-                yield Record(number, raw, None, f"expected a JSON object, got {_kind(row)}")
-
-
-def _json(container: Container) -> Iterator[Record]:
-    with container.open() as binary, io.TextIOWrapper(binary, "utf-8-sig") as stream:
-        try:
-            first = stream.read(PEEK)
-            if first.lstrip().startswith("["):
-                items = _json_items(stream, first.lstrip()[1:])
-            else:
-                items = iter(_rows_of_document(json.loads(first + stream.read())))
-            for number, item in enumerate(items, 1):
-                if isinstance(item, dict):
-                    yield Record(number, None, item)
-                else:
-                    yield Record(number, json.dumps(item), None, f"expected a JSON object, got {_kind(item)}")
-        except UnicodeDecodeError as error:
-            raise FeedbackError(f"{container.name}: not UTF-8 ({error.reason}); save it as UTF-8") from None
-        except ValueError as error:
-            raise FeedbackError(f"{container.name}: broken JSON: {error}") from None
-
-
-def _json_items(stream: IO[str], text: str) -> Iterator[Any]:
-    """The items of a JSON array, decoded one at a time; ``text`` follows the opening bracket."""
-    decoder, number = json.JSONDecoder(), 0
-    while True:
-        text = text.lstrip()
-        while not text:
-            text = stream.read(PEEK)
-            if not text:
-                raise ValueError(f"the closing ']' after record {number} is missing")
-            text = text.lstrip()
-        if text[0] == "]":
-            return
-        if number and text[0] != ",":
-            raise ValueError(f"expected a comma or the closing ']' after record {number}")
-        text, size, ended = text[1:] if number else text, PEEK, False
-        number += 1
-        while True:
-            text = text.lstrip()
-            try:
-                item, end = decoder.raw_decode(text)
-                if ended or text[end:].strip():  # what ends where the text ends may go on in what was not read yet
-                    break
-            except ValueError as error:
-                if ended:
-                    raise ValueError(f"record {number}: {error}") from None
-            block = stream.read(size)
-            ended, size = not block, size * 2  # doubling keeps a huge record from being parsed over and over
-            text += block
-        yield item
-        text = text[end:]
-
-
-def _rows_of_document(document: Any) -> list[Any]:
-    """The rows inside a JSON object: its list of objects, its equally long columns, or the object itself."""
-    if not isinstance(document, dict):
-        return [document]
-    lists = {k: v for k, v in document.items() if isinstance(v, list)}
-    nested = {k: v for k, v in lists.items() if v and all(isinstance(x, dict) for x in v)}
-    for key in ("data", "rows", "examples", "train", "judgements"):
-        if key in nested:
-            return nested[key]
-    if len(nested) == 1 and len(lists) == 1 and "prompt" not in document:
-        return next(iter(nested.values()))
-    if lists and len(lists) == len(document) > 1 and len({len(v) for v in lists.values()}) == 1:
-        return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
-    return [document]
-
-
-def _csv(container: Container) -> Iterator[Record]:
-    csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))  # the default of 128 KiB is shorter than long answers
-    with container.open() as binary, io.TextIOWrapper(binary, "utf-8-sig", newline="") as stream:
-        try:
-            header_line = stream.readline()
-            reader = csv.reader(stream, delimiter=delimiter_of(container.kind, header_line), strict=True)
-            header = next(csv.reader([header_line], delimiter=delimiter_of(container.kind, header_line)), [])
-            if len(set(header)) != len(header):
-                twice = next(h for h in header if header.count(h) > 1)
-                raise FeedbackError(f"{container.name}:1: column {twice!r} occurs twice; rename one")
-            start = 2
-            for cells in reader:
-                number, start = start, reader.line_num + 2
-                if not cells:
-                    continue
-                if len(cells) != len(header):
-                    raw = ",".join(cells)
-                    yield Record(number, raw, None, f"{len(cells)} cells in a table of {len(header)} columns")
-                else:
-                    yield Record(number, None, dict(zip(header, cells, strict=True)))
-        except UnicodeDecodeError as error:
-            raise FeedbackError(f"{container.name}: not UTF-8 ({error.reason}); save it as UTF-8") from None
-        except csv.Error as error:
-            raise FeedbackError(f"{container.name}: broken {container.kind.upper()}: {error}") from None
-
-
-def delimiter_of(kind: str, header: str) -> str:
-    """The character between the cells: a tab in TSV, else the most frequent of comma, semicolon and tab."""
-    return "\t" if kind == "tsv" else max(",;\t", key=header.count)
-
-
-def _parquet_file(container: Container) -> Any:
-    import pyarrow.parquet as pq
-
-    if container.compression is None:
-        return pq.ParquetFile(container.path)
-    with container.open() as stream:
-        return pq.ParquetFile(io.BytesIO(stream.read()))
-
-
-def _arrow_batches(container: Container) -> Iterator[pa.RecordBatch]:
-    with container.open() as stream:
-        if stream.read(6) == b"ARROW1":
-            stream.seek(0)
-            reader = pa.ipc.open_file(stream)
-            yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
-        else:
-            stream.seek(0)
-            yield from pa.ipc.open_stream(stream)
-
-
-def _columnar(container: Container) -> Iterator[Record]:
-    number = 0
-    for table in tables(container):
-        for row in table.to_pylist():
-            number += 1
-            yield Record(number, None, row)
-
-
-_parquet = _arrow = _columnar
-
-
-def _table(container: Container) -> Iterator[Record]:
-    if not isinstance(container.table, list):
-        yield from _columnar(container)
-        return
-    for number, row in enumerate(container.table, 1):
-        if isinstance(row, dict):
-            yield Record(number, None, row)
-        else:
-            yield Record(number, repr(row), None, f"expected a dict, got {_kind(row)}")
-
-
-def _kind(value: Any) -> str:
-    names = {list: "a list", str: "text", int: "a number", float: "a number", bool: "true/false", type(None): "null"}
-    return names.get(type(value), type(value).__name__)
 
 
 def locate(container: Container, numbers: Sequence[int], *, counted: bool) -> dict[int, tuple[int, str | None]]:
@@ -504,7 +303,7 @@ def locate(container: Container, numbers: Sequence[int], *, counted: bool) -> di
     if container.path is None or not container.path.exists():
         return {}
     wanted, last, out = set(numbers), max(numbers, default=0), {}
-    for ordinal, record in enumerate(_jsonl_lines(container) if container.kind == "jsonl" else records(container), 1):
+    for ordinal, record in enumerate(jsonl_lines(container) if container.kind == "jsonl" else records(container), 1):
         number = ordinal if counted else record.number
         if number in wanted:
             raw = record.raw if record.row is None else json.dumps(record.row, ensure_ascii=False, default=str)
@@ -512,11 +311,3 @@ def locate(container: Container, numbers: Sequence[int], *, counted: bool) -> di
         if number >= last:
             break
     return out
-
-
-def _jsonl_lines(container: Container) -> Iterator[Record]:
-    """The lines of a JSONL container that are not blank, unparsed."""
-    with container.open() as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.isspace():
-                yield Record(number, line.decode("utf-8", "replace").rstrip("\r\n"), None)

@@ -17,8 +17,10 @@ import pyarrow.compute
 
 from guerdon.feedback.messages import MARK
 from guerdon.feedback.readers import chats
-from guerdon.feedback.readers.containers import Container, delimiter_of, tables
+from guerdon.feedback.readers.containers import Container
 from guerdon.feedback.readers.formats import META, Sample, Tally
+from guerdon.feedback.readers.mapping import Mapping as ColumnMapping
+from guerdon.feedback.readers.table_rows import delimiter_of, tables
 from guerdon.feedback.schema import SOURCES
 
 pc: Any = pyarrow.compute  # its functions are made at run time, unseen by type checkers
@@ -154,15 +156,19 @@ def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
-def load(container: Container, sample: Sample, fast: Fast, renamed: Mapping[str, str]) -> pa.Table:
-    """The container as one table, columns renamed by ``renamed`` {column: new name}; raises :class:`NotFast`.
+def load(container: Container, sample: Sample, fast: Fast, mapping: ColumnMapping) -> pa.Table:
+    """The container as one table under its mapped names; raises :class:`NotFast`.
 
     Text columns are checked to be UTF-8.
     """
     for name in fast.texts:
         if not (sample.kinds(name) <= {str} or sample.kinds(name) <= {list}):
             raise NotFast
+    renamed, constants = mapping.renamed(), mapping.constants()
+    if renamed is None:
+        raise NotFast
     original = {new: old for old, new in renamed.items()}
+    sample = Sample(tuple(f for f in sample.fields if f not in constants), sample.rows)
     try:
         if container.kind == "jsonl":
             table = _load_jsonl(container, sample, fast, original)
@@ -172,9 +178,11 @@ def load(container: Container, sample: Sample, fast: Fast, renamed: Mapping[str,
             table = pa.concat_tables([t.select(_wanted(t.column_names, fast, original)) for t in tables(container)])
         else:
             raise NotFast
-        if renamed:
-            kept = [n for n in table.column_names if n in renamed or n not in renamed.values()]
+        if mapping:
+            kept = [n for n in table.column_names if n in renamed or n not in mapping.targets]
             table = table.select(kept).rename_columns([renamed.get(n, n) for n in kept])
+            for name, value in constants.items():
+                table = table.append_column(name, pa.repeat(pa.scalar(value), table.num_rows))
         table.validate(full=True)
     except (pa.ArrowException, OSError, EOFError):
         raise NotFast from None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from guerdon.errors import FeedbackError
 from guerdon.feedback.messages import Message, Text, check_messages
+from guerdon.feedback.readers.record import kind_of
 from guerdon.feedback.schema import SOURCES, Judgement
 
 if TYPE_CHECKING:
@@ -269,17 +270,3 @@ def as_time(value: Any, where: str) -> float:
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     seconds = as_number(value, where)
     return seconds / 1000 if seconds > 1e11 else seconds  # 1e11 s is the year 5138: such a number is in milliseconds
-
-
-def kind_of(value: Any) -> str:
-    """The type of a value in words."""
-    names = {
-        type(None): "null",
-        str: "text",
-        bool: "true/false",
-        int: "a number",
-        float: "a number",
-        list: "a list",
-        dict: "an object",
-    }
-    return names.get(type(value), type(value).__name__)

@@ -51,10 +51,14 @@ class Mapping:
                 raise FeedbackError(f"--map {target}={column}: there is no column {column!r}; {known}")
 
     def renamed(self) -> dict[str, str] | None:
-        """{column: field} if the mapping only renames columns one to one, else None."""
-        columns = list(self.targets.values())
-        plain = all(c and not c.startswith('"') and "." not in c for c in columns)
-        return {c: t for t, c in self.targets.items()} if plain and len(set(columns)) == len(columns) else None
+        """{column: field} of what is renamed; None if a path reaches into objects or a column has two names."""
+        named = {t: c for t, c in self.targets.items() if c and not c.startswith('"')}
+        plain = all("." not in c for c in named.values()) and len(set(named.values())) == len(named)
+        return {c: t for t, c in named.items()} if plain else None
+
+    def constants(self) -> dict[str, str]:
+        """{field: text} of the quoted constants."""
+        return {t: c.strip('"') for t, c in self.targets.items() if c.startswith('"')}
 
     def row(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row with its fields under their mapped names."""

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute
 
 from guerdon.feedback.messages import MARK, unpack
-from guerdon.feedback.readers.containers import Container, metadata
+from guerdon.feedback.readers.containers import Container
 from guerdon.feedback.readers.fast import Columns, Fast
 from guerdon.feedback.readers.formats import Format, Row, RowError, Sample, as_number
+from guerdon.feedback.readers.table_rows import metadata
 from guerdon.feedback.schema import SCALES, SOURCES, Judgement
 
 pc: Any = pyarrow.compute  # its functions are made at run time, unseen by type checkers

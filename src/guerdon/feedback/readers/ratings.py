@@ -3,7 +3,8 @@
 A table of ratings (who, which item, how much), a table of items that shares the item column and holds a text, and
 optionally a table of groups (Polis conversations) that both share a column with: people are numbered afresh in each
 group, so a person is ``group/user``; the group's description is the prompt, the group the subset. Without groups the
-prompt is empty. Every rating is a judgement of one response on the scale ``rating``.
+prompt is empty, or what ``--map 'prompt="..."'`` says. Every rating is a judgement of one response on the scale
+``rating``.
 
 What is left out, and said: items that are moderated out, ratings of a person's own item, and passes (0 among agree 1
 and disagree -1), which are abstentions.
@@ -33,6 +34,7 @@ pc: Any = pyarrow.compute  # its functions are made at run time, unseen by type 
 USER, TIME = META["user"], META["time"]
 RATING = ("rating", "vote", "score", "grade", "stars")
 ITEM = ("item", "item_id", "itemId", "statement", "joke", "movieId", "id")
+RESPONSE = ("response", "responses", "completion", "chosen")  # a table that has one needs no table of items
 TEXT = ("text", "body", "content", "response", "title", "name")
 PROMPT = ("prompt", "description", "question", "topic", "title")
 PASS = "{n} passes (0 between agree and disagree) left out: they are abstentions"
@@ -55,9 +57,9 @@ def columns_of(ratings: Sample, items: Sample) -> Columns | None:
     """The columns of two tables that are ratings and items; None if they are not."""
     user, rating, time = (_first(ratings, names) for names in (USER, RATING, TIME))
     text = _first(items, TEXT)
-    if user is None or rating is None or text is None or _first(items, RATING):
+    if user is None or rating is None or text is None or _first(items, RATING) or _first(ratings, RESPONSE):
         return None
-    taken = {user, rating, time, text}
+    taken = {user, rating, time, text, "prompt"}
     shared = [f for f in ratings.fields if f in items.fields and f not in taken]
     if len(shared) == 1:
         return Columns(user, shared[0], rating, time, None, shared[0], text)
@@ -107,7 +109,8 @@ def read(files: dict[str, File], reading: Reading) -> Feedback:
     items = items_of(files["items"], columns, reading)
     groups = prompts_of(files["groups"], columns.group) if columns.group and "groups" in files else {}
     table, places = ratings_of(files["ratings"], columns, reading)
-    return assemble(table, places, items, groups, columns, reading)
+    constant = files["ratings"].mapping.constants().get("prompt", "")
+    return assemble(table, places, items, groups or {"": constant}, columns, reading)
 
 
 def items_of(file: File, columns: Columns, reading: Reading) -> dict[tuple[str, str], Item]:
@@ -153,12 +156,9 @@ def ratings_of(file: File, columns: Columns, reading: Reading) -> tuple[pa.Table
     wanted |= {"time": columns.time} if columns.time else {}
     wanted |= {"group": columns.group} if columns.group else {}
     numbers = tuple(c for c in (columns.rating, columns.time) if c)
-    renamed = file.mapping.renamed()
     try:
-        if renamed is None:
-            raise fast.NotFast
         names = fast.Fast((), numbers, lambda _: {}, also=tuple(wanted.values()))
-        found = fast.Columns(fast.load(file.container, file.sample, names, renamed), reading.tally)
+        found = fast.Columns(fast.load(file.container, file.sample, names, file.mapping), reading.tally)
         out = {}
         for role, name in wanted.items():
             out[role] = pa.array(found.number(name)) if role in ("rating", "time") else found.label(name)

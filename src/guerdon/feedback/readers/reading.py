@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from guerdon.errors import FeedbackError
 from guerdon.feedback.places import Places
@@ -127,6 +128,10 @@ def _read_layout(files: Sequence[File], format: str | None, must: bool, reading:
         return None
     layout, roles = found
     reading.said.append(f"recognised {layout.says} in {', '.join(f.container.name for f in roles.values())}")
+    others = [f.container.name for f in files if not any(f is role for role in roles.values())]
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        reading.said.append(f"left out: {', '.join(others[:3])}{more}")
     return reading.judged_by(layout.read(roles, reading), layout.source)
 
 
@@ -177,7 +182,7 @@ def _read_files(files: Sequence[File], format: str | None, reading: Reading) -> 
 
 def _read_file(file: File, format: Format, reading: Reading) -> Feedback:
     """The fast path where the format has one and the rows allow it, the exact path otherwise."""
-    container, renamed = file.container, file.mapping.renamed()
+    container = file.container
     missing = [n for n in format.needs if not file.sample.has(n)]
     if missing and not format.fits(file.sample):
         raise FeedbackError(
@@ -185,11 +190,13 @@ def _read_file(file: File, format: Format, reading: Reading) -> Feedback:
             f"{', '.join(file.sample.fields)}; name its column with --map {missing[0]}=COLUMN"
         )
     packed = own.is_packed(container)
-    if format.fast is not None and renamed is not None:
+    if format.fast is not None:
         try:
-            table = fast.Columns(fast.load(container, file.sample, format.fast, renamed), reading.tally, packed=packed)
+            table = fast.Columns(
+                fast.load(container, file.sample, format.fast, file.mapping), reading.tally, packed=packed
+            )
             columns = format.fast.columns(table)
-        except fast.NotFast:
+        except (fast.NotFast, pa.ArrowException):  # also what Arrow cannot do with these types: rows can be
             pass
         else:
             places = Places.of(container, np.arange(1, len(columns["offsets"])), counted=True)
@@ -226,18 +233,24 @@ def recognised(sample: Sample) -> Format | None:
 def unrecognised(file: File) -> FeedbackError:
     """The error that names the fields found, the formats that come nearest, and a mapping that may help."""
     fields = file.sample.fields
-    close = {need: difflib.get_close_matches(need, fields, 1, 0.6) for f in FORMATS for need in f.needs}
+    close = {need: _like(need, fields) for f in FORMATS for need in f.needs}
 
     def share(one: Format) -> float:
-        return sum(bool(close[n]) for n in one.needs) / len(one.needs)
+        return sum(close[n] is not None for n in one.needs) / len(one.needs)
 
     usual = ("trl", "guerdon", "rated")
     ranked = sorted((f for f in FORMATS if share(f) >= 0.5), key=share, reverse=True)[:3]
     ranked = ranked or [f for f in FORMATS if f.name in usual]
     nearest = "; ".join(f"{f.name} ({', '.join(f.needs)})" for f in ranked)
-    guess = {n: close[n][0] if close[n] else "COLUMN" for n in ranked[0].needs if n not in fields}
+    guess = {n: close[n] or "COLUMN" for n in ranked[0].needs if n not in fields}
     mend = ",".join(f"{k}={v}" for k, v in guess.items()) or "prompt=COLUMN"
     return FeedbackError(
         f"{file.container.name}: no known format has the fields {', '.join(fields)}; nearest: {nearest}; "
         f"name the columns, e.g. --map {mend}"
     )
+
+
+def _like(need: str, fields: Sequence[str]) -> str | None:
+    """The field that may be meant by ``need``: the same, one that holds the word, or one spelled nearly so."""
+    holding = [f for f in fields if f == need or need in re.split(r"[^a-zA-Z0-9]+", f.lower())]
+    return next(iter(holding or difflib.get_close_matches(need, fields, 1, 0.8)), None)

@@ -58,9 +58,12 @@ def by_aspect(row: Row) -> Iterable[Judgement]:
 
 def labelled_columns(columns: Columns) -> dict[str, object]:
     """``labelled`` for whole columns with labels of one type."""
-    kind = columns.table["label"].type if "label" in columns.table.column_names else pa.null()
-    columns.refuse(not pa.types.is_boolean(kind) or columns.table["label"].null_count > 0)
-    return _one_response(columns, "completion", np.asarray(columns.table["label"].cast(pa.int8())).astype(np.float64))
+    columns.refuse(not columns.has("label") or columns.table["label"].null_count > 0)
+    label = columns.table["label"]
+    columns.refuse(not (pa.types.is_boolean(label.type) or pa.types.is_integer(label.type)))
+    grades = np.asarray(label.cast(pa.int64())).astype(np.float64)
+    columns.refuse(bool(((grades != 0) & (grades != 1)).any()))
+    return _one_response(columns, "completion", grades)
 
 
 def rated_columns(columns: Columns) -> dict[str, object]:

@@ -25,7 +25,7 @@ from guerdon.errors import ConfigError, FeedbackError, ModelError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
 from guerdon.reward.base import Scores
-from guerdon.reward.learned.backbone_model import checkpoint, linear, open_backbone
+from guerdon.reward.learned.backbone_model import linear, open_backbone, save_memory
 from guerdon.reward.learned.classifier import BUDGET, BUDGET_ELSEWHERE, score_texts
 from guerdon.reward.learned.features import FeatureScaling, inner_split
 from guerdon.reward.learned.finetune import Recipe, Texts, members, over, train
@@ -77,6 +77,7 @@ class BackboneReward(FittedReward):
     share_prefix : run a prompt's tokens once for all its responses where that is predicted to be less work
     seed : seeds the inner split, the order of the data and the adapters
     device : cpu, cuda, ...; null takes cuda where there is one
+    checkpoint : directory for the state of the training, from which a killed fit goes on; null keeps none
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class BackboneReward(FittedReward):
         share_prefix: bool = True,
         seed: int = 0,
         device: str | None = None,
+        checkpoint: str | None = None,
     ) -> None:
         self.name = "backbone"
         self.settings: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
@@ -290,7 +292,7 @@ class BackboneReward(FittedReward):
             body.requires_grad_(True)
         head.requires_grad_(True)
         if s["gradient_checkpointing"]:
-            checkpoint(body)
+            save_memory(body)
         found = [(n, p, False) for n, p in body.named_parameters() if p.requires_grad]
         return found + [(f"head.{n}", p, True) for n, p in head.named_parameters()]
 
@@ -302,7 +304,10 @@ class BackboneReward(FittedReward):
             head_learning_rate=s["head_learning_rate"] or 10 * rate,
             batch_tokens=self.budget,
             looks=4,
-            **{k: s[k] for k in ("weight_decay", "epochs", "batch", "warmup", "center", "patience", "seed")},
+            **{
+                k: s[k]
+                for k in ("weight_decay", "epochs", "batch", "warmup", "center", "patience", "seed", "checkpoint")
+            },
         )
 
     # ------------------------------------------------------------------ on disk

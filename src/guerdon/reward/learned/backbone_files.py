@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from guerdon.reward.learned.backbone import BackboneReward
 
 BODY, HEAD = "backbone", "model.safetensors"
-ELSEWHERE = ("device", "batch_tokens")
+ELSEWHERE = ("device", "batch_tokens", "checkpoint")
 """Settings of the machine it was fitted on, which a model that is opened does not take over."""
 
 

@@ -87,7 +87,7 @@ def linear(head: torch.nn.Module) -> torch.nn.Linear:
     return head
 
 
-def checkpoint(body: Any) -> None:
+def save_memory(body: Any) -> None:
     """Gradient checkpointing on; dropout stays off, because only the layers themselves count as training."""
     if not getattr(body, "supports_gradient_checkpointing", False):
         raise ConfigError("gradient_checkpointing: this backbone does not support it; leave it off")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +15,7 @@ from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
 from guerdon.reward.base import Reward, Scores
 from guerdon.reward.learned.features import FeatureScaling, features_of, inner_split
-from guerdon.reward.learned.heads import HEADS, Head, LinearHead, MLPHead
+from guerdon.reward.learned.heads import HEADS, Head, LinearHead
 from guerdon.reward.learned.likelihood import LIKELIHOODS, Likelihood, compile_likelihood
 
 
@@ -124,11 +125,8 @@ class RewardModel(FittedReward):
             "batch": batch,
             "seed": seed,
         }
-        if head == "mlp":
-            names = ("hidden", "dropout", "learning_rate", "weight_decay", "epochs", "batch", "seed")
-            self.head: Head = MLPHead(**{k: self.settings[k] for k in names})
-        else:
-            self.head = LinearHead(l2=l2)
+        takes = inspect.signature(HEADS[head]).parameters
+        self.head: Head = HEADS[head](**{k: v for k, v in self.settings.items() if k in takes})
         self.features = FeatureScaling()
         self.theta = np.zeros(0)
         self.summary = {}
@@ -175,7 +173,7 @@ class RewardModel(FittedReward):
         data = self.compile(train)
         held = None if held_out is None else self.compile(held_out)
         self.theta = self.head.fit(x, data, held, progress=progress)
-        if validation is None and held is not None and isinstance(self.head, LinearHead):
+        if validation is None and held is not None and type(self.head) is LinearHead:
             # the penalty is chosen; use the held-out part as well
             self.head = LinearHead(l2=self.head.chosen_l2)
             data = self.compile(feedback)

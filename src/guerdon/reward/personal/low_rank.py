@@ -46,6 +46,11 @@ if TYPE_CHECKING:
 ITEM_GRID = (None, 10.0, 3.0)
 L2_GRID = (0.3, 1.0, 3.0, 10.0)
 RANK_GRID = (1, 2, 3, 4, 6, 8, 12, 16)
+SELECTION_PEOPLE = 600
+"""Rank, penalties and trust are chosen on at most so many people; the basis is then learned from everybody."""
+
+ADAPT_PAIRS = 300
+"""Most pairs made from one person's separate ratings when their weights are solved: more add time, not knowledge."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,8 @@ class LowRankReward(FittedReward):
             raise ConfigError(f"reference={reference!r} is unknown; use none or population")
         self.name = "low-rank"
         self.encoder = encoder
-        self.scorers: list[Any] = [] if isinstance(basis, str) else list(basis)
+        self.basis: list[Any] = [] if isinstance(basis, str) else list(basis)
+        self.scorers = list(self.basis)
         self.settings = {
             "rank": rank,
             "weights": weights,
@@ -152,7 +158,7 @@ class LowRankReward(FittedReward):
     @property
     def params(self) -> dict[str, Any]:
         spec = self.encoder if isinstance(self.encoder, str) else self.encoder.spec
-        basis = [s if isinstance(s, str) else s.name for s in self.scorers] or "learned"
+        basis = [s if isinstance(s, str) else s.name for s in self.basis] or "learned"
         return {"encoder": spec, "basis": basis, **self.settings}
 
     @property
@@ -298,6 +304,9 @@ class LowRankReward(FittedReward):
         """Rank, penalties and trust by held-out people, one group of settings after the other."""
         s = self.settings
         people = np.unique(pairs.user)
+        if len(people) > SELECTION_PEOPLE:
+            people = np.sort(np.random.default_rng(s["seed"]).choice(people, SELECTION_PEOPLE, replace=False))
+            pairs = pairs.take(np.isin(pairs.user, people))
         fixed_trust = None if s["prior"] in ("learned", "none") else float(s["prior"])
         trusts = TRUST if s["prior"] == "learned" else ((fixed_trust,) if fixed_trust else (1.0,))
         free = s["weights"] == "free"
@@ -314,7 +323,7 @@ class LowRankReward(FittedReward):
                     "(or set the trust yourself: --set prior=1 --set rank=2)"
                 )
             return Choice(setting, trusts[0], (0.0, 0.0, 0.0), [])
-        task = FewShot.of(feedback, self._pairs(feedback, 200), s["seed"])
+        task = FewShot.of(feedback, self._pairs(feedback, 200), s["seed"]).of_people(people)
         if not len(task.tests) or not len(task.shots):
             raise FeedbackError(
                 "no person has enough comparisons to hold some out (each needs at least 4 or so); "
@@ -378,7 +387,7 @@ class LowRankReward(FittedReward):
 
     def _solve_people(self, feedback: Feedback, u: np.ndarray, known: PeopleTable | None = None) -> PeopleTable:
         """Weights of everybody in ``feedback``; people in ``known`` continue from what they said before."""
-        pairs = self._pairs(feedback, None)
+        pairs = self._pairs(feedback, ADAPT_PAIRS)
         codes, person = np.unique(pairs.user, return_inverse=True)
         users = tuple(feedback.users[c] for c in codes)
         n, k = len(users), self.width
@@ -483,6 +492,16 @@ class LowRankReward(FittedReward):
         p = 0.5 * (1 + np.tanh(0.5 * t / np.sqrt(1 + np.pi * variance / 8)))
         return Scores(p, reason=reason if n else (), std=np.sqrt(variance) * p * (1 - p))
 
+    def prefer_at(self, candidates: Candidates, a: np.ndarray, b: np.ndarray, users: list[str | None]) -> np.ndarray:
+        """float64 [n]: :meth:`prefer` of the rows a and b, int [n], of ``candidates``, asked by ``users`` [n].
+
+        Utilities are computed once a candidate, however many comparisons there are (see guerdon.bench.scoring).
+        """
+        u = self.utilities(candidates)
+        w, cov, which, _ = self._weights_of(users, len(a))
+        t, variance = predict(u[a] - u[b], w, cov, which)
+        return 0.5 * (1 + np.tanh(0.5 * t / np.sqrt(1 + np.pi * variance / 8)))
+
     def score_table(self, candidates: Candidates, users: list[str]) -> np.ndarray:
         """float64 [c, u]: utility of each candidate to each person (population where unknown)."""
         u = self.utilities(candidates)
@@ -494,6 +513,12 @@ class LowRankReward(FittedReward):
     # ------------------------------------------------------------------ saving
 
     def arrays(self) -> dict[str, np.ndarray]:
+        unnamed = [s.name for s in self.basis if not isinstance(s, str)]
+        if unnamed:
+            raise ConfigError(
+                f"basis scorer {unnamed[0]!r} is an object, which no file can hold; give the basis as specifications "
+                "(directories, hf:..., package.module:object) to save this reward"
+            )
         return {
             "feature": self.feature,
             "item_keys": self.item_keys,

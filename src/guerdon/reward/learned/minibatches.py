@@ -1,0 +1,118 @@
+"""The data of a likelihood in minibatches that a transformer can run: who is in a datum, what it costs, in what order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from guerdon.errors import ModelError
+from guerdon.reward.learned.likelihood import BradleyTerry, Likelihood, PlackettLuce
+from guerdon.reward.learned.prefix import common_prefix
+from guerdon.reward.learned.readout import LastToken, Readout
+
+
+@dataclass
+class Texts:
+    """The tokenised candidates of the data: sequences [C] (empty where unreadable), types [C] or None, prompts [C]."""
+
+    sequences: list[np.ndarray]
+    types: list[np.ndarray] | None
+    prompts: np.ndarray
+
+
+def members(data: Likelihood) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(candidates of all data one after the other, [n + 1] where each datum starts, [n] weights)."""
+    if isinstance(data, PlackettLuce):
+        flat = np.concatenate([i.ravel() for i in data.items])
+        sizes = np.concatenate([np.full(len(i), i.shape[1]) for i in data.items])
+        return flat, np.r_[0, np.cumsum(sizes)], np.concatenate(data.weights)
+    if not isinstance(data, BradleyTerry):
+        raise ModelError("a backbone trains on comparisons or rankings")
+    flat = np.stack([data.pairs.a, data.pairs.b], 1).ravel()
+    return flat, np.arange(0, 2 * len(data) + 1, 2), data.pairs.weight
+
+
+def over(data: Likelihood, table: np.ndarray) -> Likelihood:
+    """The same data with candidates counted by their place in ``table`` (ascending candidate indices)."""
+    if isinstance(data, PlackettLuce):
+        items = [np.searchsorted(table, i) for i in data.items]
+        return replace(data, items=items, candidates=len(table))
+    assert isinstance(data, BradleyTerry)
+    a, b = (np.searchsorted(table, i) for i in (data.pairs.a, data.pairs.b))
+    return replace(data, pairs=replace(data.pairs, a=a, b=b), candidates=len(table))
+
+
+def local(data: Likelihood) -> tuple[Likelihood, np.ndarray]:
+    """(the same data over the candidates it touches alone, which those are), so that arrays stay small."""
+    used = np.unique(members(data)[0])
+    return over(data, used), used
+
+
+def centring(data: Likelihood, u: np.ndarray) -> np.ndarray:
+    """float64 [C] gradient of the weighted mean over data of (sum of a datum's utilities)^2."""
+    flat, starts, weight = members(data)
+    total = np.add.reduceat(u[flat], starts[:-1])
+    grad = np.repeat(2 * total * weight / max(weight.sum(), 1e-12), np.diff(starts))
+    return np.bincount(flat, weights=grad, minlength=len(u))
+
+
+class Sizes:
+    """What candidates cost: a prompt's common tokens once, then the rest of each response."""
+
+    def __init__(self, readout: Readout, texts: Texts, flat: np.ndarray) -> None:
+        self.prompts = texts.prompts
+        self.rest = np.array([len(s) for s in texts.sequences], dtype=np.int64)
+        self.prefix: dict[int, int] = {}
+        if not (isinstance(readout, LastToken) and readout.decoder.shares):
+            return
+        by_prompt: dict[int, list[int]] = {}
+        for i in np.unique(flat):
+            by_prompt.setdefault(int(self.prompts[i]), []).append(int(i))
+        for prompt, rows in by_prompt.items():
+            if len(rows) > 1:
+                self.prefix[prompt] = common_prefix([texts.sequences[i] for i in rows])
+                self.rest[rows] -= self.prefix[prompt]
+
+    def cut(self, step: np.ndarray, starts: np.ndarray, flat: np.ndarray, most: int) -> Iterator[np.ndarray]:
+        """The data of a step in parts of at most ``most`` tokens (or one datum)."""
+        part: list[int] = []
+        seen: set[int] = set()  # candidates in the part
+        tokens = 0
+        for datum in step:
+            own = set(flat[starts[datum] : starts[datum + 1]].tolist())
+            cost = self.cost(own - seen, seen)
+            if part and tokens + cost > most:
+                yield np.array(part)
+                part, seen, tokens, cost = [], set(), 0, self.cost(own, set())
+            part.append(int(datum))
+            seen |= own
+            tokens += cost
+        yield np.array(part)
+
+    def cost(self, new: set[int], seen: set[int]) -> int:
+        """Tokens that ``new`` candidates add to ``seen`` ones."""
+        there = {int(self.prompts[i]) for i in seen}
+        heads = {int(self.prompts[i]) for i in new} - there
+        return int(self.rest[list(new)].sum()) + sum(self.prefix.get(p, 0) for p in heads)
+
+
+def steps_of(prompts: np.ndarray, batch: int, total: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """``total`` arrays of at most ``batch`` data, epoch after epoch; a prompt's data stay together, a quarter of a
+    batch at a time, so that they can share its tokens without filling a step with one prompt."""
+    most = max(1, batch // 4)
+    order = np.argsort(prompts, kind="stable")
+    by_prompt = np.split(order, np.flatnonzero(np.diff(prompts[order])) + 1)
+    done = 0
+    while done < total:
+        chunks: list[np.ndarray] = []
+        for rows in by_prompt:
+            rows = rng.permutation(rows)
+            chunks += [rows[i : i + most] for i in range(0, len(rows), most)]
+        epoch = np.concatenate([chunks[i] for i in rng.permutation(len(chunks))])
+        for lo in range(0, len(epoch), batch):
+            if done == total:
+                return
+            yield epoch[lo : lo + batch]
+            done += 1
