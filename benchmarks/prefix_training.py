@@ -1,4 +1,4 @@
-"""Training on comparisons with the prompt's tokens computed once for both responses, against padded batches, in one run.
+"""Training on comparisons with the prompt's tokens computed once for both responses, against padded batches.
 
     python -m benchmarks.prefix_training
 

@@ -17,32 +17,16 @@ from guerdon.reward.learned.backbone import BackboneReward
 from guerdon.reward.learned.backbone_model import open_backbone, save_memory
 from guerdon.reward.learned.checkpoints import Checkpoint
 from guerdon.reward.learned.classifier import SequenceClassifierReward
-from guerdon.reward.learned.finetune import Recipe, Sizes, Texts, centring, local, members, over, train
+from guerdon.reward.learned.finetune import Recipe, train
 from guerdon.reward.learned.likelihood import compile_likelihood
 from guerdon.reward.learned.lora import add_lora, merge_lora
+from guerdon.reward.learned.minibatches import Sizes, Texts, centring, local, members, over, steps_of
 from guerdon.reward.learned.prefix import base_of
 from guerdon.reward.registry import MODELS
 from guerdon.testing import check_reward
 from tiny_models import tiny_bert, tiny_causal_lm, tiny_classifier
 
-WORDS = [
-    "the",
-    "and",
-    "rain",
-    "sky",
-    "blue",
-    "fruit",
-    "apple",
-    "pear",
-    "plum",
-    "house",
-    "tree",
-    "of",
-    "to",
-    "in",
-    "that",
-    "for",
-]
+WORDS = ("the", "and", "rain", "sky", "blue", "fruit", "apple", "pear", "plum", "house", "tree", "of", "in")
 FAST = {"batch": 16, "learning_rate": 3e-3, "head_learning_rate": 3e-3, "epochs": 6, "patience": 30}
 
 
@@ -92,9 +76,8 @@ def test_full_tuning_learns_what_was_planted(fitted):
 
 
 def test_lora_learns_and_leaves_a_plain_model(lm):
-    reward = BackboneReward(
-        backbone=str(lm), tuning="lora", lora_rank=8, **{**FAST, "learning_rate": 1e-2, "head_learning_rate": 1e-2}
-    )
+    rates = {"learning_rate": 1e-2, "head_learning_rate": 1e-2}
+    reward = BackboneReward(backbone=str(lm), tuning="lora", lora_rank=8, **{**FAST, **rates})
     reward.fit(planted(400, 1))
     assert accuracy(reward, planted(150, 9)) > 0.9
     assert not any("lora" in name for name, _ in reward.model.named_parameters())
@@ -194,9 +177,8 @@ def test_one_step_moves_the_weights_as_plain_autograd_would(lm):
                     {"params": [q for _, q, h in parameters if h], "lr": 1e-2, "weight_decay": 0.01},
                 ]
             ).step()
-        results.append(
-            {n: q.detach().clone() for n, q, _ in parameters} | {"grads": [q.grad for _, q, _ in parameters]}
-        )
+        grads = [q.grad for _, q, _ in parameters]
+        results.append({n: q.detach().clone() for n, q, _ in parameters} | {"grads": grads})
     for a, b in zip(results[0].pop("grads"), results[1].pop("grads"), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-3)
     moved = 0.0
@@ -250,7 +232,7 @@ def test_likelihoods_over_fewer_candidates_are_the_same():
 
 def test_a_step_holds_a_prompts_data_together():
     prompts = np.repeat(np.arange(40), 3)
-    steps = list(finetune._steps(prompts, 12, 20, np.random.default_rng(0)))
+    steps = list(steps_of(prompts, 12, 20, np.random.default_rng(0)))
     assert len(steps) == 20
     assert sorted(np.concatenate(steps[:10]).tolist()) == list(range(120))
     whole = sum(len(set(prompts[step])) for step in steps[:10])
@@ -312,7 +294,7 @@ def test_a_killed_fit_goes_on_where_it_was(lm, tmp_path, monkeypatch, tuning):
     data, texts = planted(100, 1), planted(10, 3).candidates
     straight = BackboneReward(**settings).fit(data)
     place = tmp_path / "state"
-    once = finetune.Sizes.cut
+    once = Sizes.cut
     calls = 0
 
     def dies(self, *args):
@@ -323,7 +305,7 @@ def test_a_killed_fit_goes_on_where_it_was(lm, tmp_path, monkeypatch, tuning):
         return once(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(finetune.Sizes, "cut", dies)
+        patch.setattr(Sizes, "cut", dies)
         with pytest.raises(Killed):
             BackboneReward(**settings, checkpoint=str(place)).fit(data)
     assert (place / "state.json").exists()
@@ -467,12 +449,8 @@ def test_backbones_that_cannot_be_used(tmp_path):
 
 
 def test_texts_that_do_not_fit_are_left_out_and_counted(lm):
-    data = Feedback.concatenate(
-        [
-            planted(60, 1),
-            Feedback.of([Judgement("long", ("y" * 300, "n !"), (0.0, 1.0)), Judgement("", ("", "!"), (0, 1))]),
-        ]
-    )
+    bad = [Judgement("long", ("y" * 300, "n !"), (0.0, 1.0)), Judgement("", ("", "!"), (0.0, 1.0))]
+    data = Feedback.concatenate([planted(60, 1), Feedback.of(bad)])
     reward = BackboneReward(backbone=str(lm), tuning="head", max_length=100).fit(data)
     assert reward.summary["candidates_left_out"] == 2
     assert reward.summary["data"] + reward.summary["held_out"] + reward.summary["data_left_out"] >= 61

@@ -1,4 +1,4 @@
-"""The data of a likelihood in minibatches that a transformer can run: who is in a datum, what it costs, in what order."""
+"""The data of a likelihood in minibatches that a transformer can run: who is in them, their cost, their order."""
 
 from __future__ import annotations
 
