@@ -78,7 +78,7 @@ def test_full_tuning_learns_what_was_planted(fitted):
 def test_lora_learns_and_leaves_a_plain_model(lm):
     rates = {"learning_rate": 1e-2, "head_learning_rate": 1e-2}
     reward = BackboneReward(backbone=str(lm), tuning="lora", lora_rank=8, **{**FAST, **rates})
-    reward.fit(planted(400, 1))
+    reward.fit(planted(300, 1))
     assert accuracy(reward, planted(150, 9)) > 0.9
     assert not any("lora" in name for name, _ in reward.model.named_parameters())
 
@@ -103,7 +103,7 @@ def test_head_alone_is_the_convex_optimum_and_fine_tuning_never_ends_worse(lm):
 
 def test_rankings_by_plackett_luce(lm):
     settings = {**FAST, "likelihood": "plackett-luce", "batch": 8}
-    reward = BackboneReward(backbone=str(lm), tuning="full", **settings).fit(planted(250, 1, responses=3))
+    reward = BackboneReward(backbone=str(lm), tuning="full", **settings).fit(planted(160, 1, responses=3))
     assert accuracy(reward, planted(80, 9, responses=3)) > 0.9
 
 

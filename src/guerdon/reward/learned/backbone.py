@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,7 +26,7 @@ from guerdon.reward.base import Scores
 from guerdon.reward.learned.backbone_model import linear, open_backbone, save_memory
 from guerdon.reward.learned.classifier import BUDGET, BUDGET_ELSEWHERE, score_texts
 from guerdon.reward.learned.features import FeatureScaling, inner_split
-from guerdon.reward.learned.finetune import Recipe, train
+from guerdon.reward.learned.finetune import Recipe, bar, train
 from guerdon.reward.learned.heads import LinearHead
 from guerdon.reward.learned.likelihood import Likelihood, compile_likelihood
 from guerdon.reward.learned.lora import add_lora, merge_lora
@@ -165,7 +163,7 @@ class BackboneReward(FittedReward):
         history = None
         if tuning != "head":
             parameters = self._trainable(tuning)
-            with _bar(progress) as watch:
+            with bar(progress) as watch:
                 history = train(self.readout, texts, data, held, parameters, self._recipe(tuning), watch)
             if tuning == "lora":
                 merge_lora(self._body())
@@ -305,10 +303,8 @@ class BackboneReward(FittedReward):
             head_learning_rate=s["head_learning_rate"] or 10 * rate,
             batch_tokens=self.budget,
             looks=4,
-            **{
-                k: s[k]
-                for k in ("weight_decay", "epochs", "batch", "warmup", "center", "patience", "seed", "checkpoint")
-            },
+            **{k: s[k] for k in ("weight_decay", "epochs", "batch", "warmup")},
+            **{k: s[k] for k in ("center", "patience", "seed", "checkpoint")},
         )
 
     # ------------------------------------------------------------------ on disk
@@ -350,22 +346,3 @@ def _check(s: dict[str, Any]) -> None:
     for name in ("margin", "center", "weight_decay"):
         if not s[name] >= 0:
             raise ConfigError(f"{name}={s[name]}: use a number of at least 0")
-
-
-@contextmanager
-def _bar(progress: bool) -> Iterator[Callable[[int, int, float], None] | None]:
-    """A progress bar on stderr that the training loop moves."""
-    if not progress:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("fine-tuning", total=None)
-
-        def watch(step: int, steps: int, held: float) -> None:
-            said = "" if np.isnan(held) else f", held-out loss {held:.4f}"
-            bar.update(task, completed=step, total=steps, description=f"fine-tuning{said}")
-
-        yield watch

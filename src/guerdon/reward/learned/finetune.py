@@ -16,8 +16,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -249,3 +249,22 @@ def _autocast(readout: Trainable) -> Any:
     if device == "cuda" and torch.cuda.is_bf16_supported():
         return torch.autocast("cuda", torch.bfloat16)
     return nullcontext()
+
+
+@contextmanager
+def bar(progress: bool) -> Iterator[Callable[[int, int, float], None] | None]:
+    """A progress bar on stderr that the training loop moves."""
+    if not progress:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("fine-tuning", total=None)
+
+        def watch(step: int, steps: int, held: float) -> None:
+            said = "" if np.isnan(held) else f", held-out loss {held:.4f}"
+            shown.update(task, completed=step, total=steps, description=f"fine-tuning{said}")
+
+        yield watch
