@@ -53,7 +53,7 @@ def describe(feedback: Feedback) -> dict[str, Any]:
         "comments": 0 if feedback.comment is None else len(feedback.comment) - feedback.comment.null_count,
         "prompt_characters": _quantiles(lengths(feedback.prompts)[used_prompts]),
         "response_characters": _quantiles(length[used]),
-        "judgements_a_person": _quantiles(np.bincount(feedback.user[feedback.user >= 0])) if feedback.users else None,
+        "judgements_a_person": _judgements_a_person(feedback) if feedback.users else None,
         "longer_preferred": longer_preferred(pairs, length),
         "agreement": agreement(feedback),
     }
@@ -146,3 +146,8 @@ def _quantiles(values: np.ndarray) -> dict[str, float] | None:
         return None
     found = np.quantile(values, list(QUANTILES.values()))
     return {name: float(v) for name, v in zip(QUANTILES, found, strict=True)} | {"mean": float(values.mean())}
+
+
+def _judgements_a_person(fb: Feedback) -> dict[str, float] | None:
+    """Quantiles over the people who judged here (after ``where`` the name table may hold others)."""
+    return _quantiles(np.unique(fb.user[fb.user >= 0], return_counts=True)[1])
