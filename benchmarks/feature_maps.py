@@ -181,7 +181,7 @@ def main() -> None:
         f"(`{command} --splits {options.splits}`).\n\n" + "\n".join(lines) + "\n\n"
         + "; ".join(f"{k}: {v}" for k, v in sizes.items()) + ".\n"
     )  # fmt: skip
-    print(f"\n{text}\n{took:.0f} s.")
+    print(f"\n{text}\n{took:.0f} s, {time.process_time():.0f} s of processor time.")
     if options.out:
         options.out.write_text(text, encoding="utf-8")
 
