@@ -25,7 +25,7 @@ lint: $(STAMP)
 	$(VENV)/bin/pyright
 
 test: lint
-	$(PY) -m pytest -n 2 --dist loadfile -q
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -q
 
 claims: $(STAMP)
 	$(PY) -m pytest -m slow -q
