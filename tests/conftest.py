@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,3 +23,11 @@ def shared_data() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Features cached by the tests stay in the tests' own folder."""
     os.environ["GUERDON_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: Any, argname: str) -> str | None:
+    """Name file contents by their argument: the contents themselves may differ between two workers of one run.
+
+    A gzip member holds the second it was made in, and xdist refuses to run when its workers collect different names.
+    """
+    return argname if isinstance(val, bytes) else None

@@ -37,10 +37,10 @@ def written(path: Path, data: bytes) -> Path:
         ("a.json", json.dumps(ROWS, indent=1).encode()),
         ("a.json", json.dumps({"data": ROWS}).encode()),
         ("a.json", json.dumps({k: [r[k] for r in ROWS] for k in ROWS[0]}).encode()),
-        ("a.jsonl.gz", gzip.compress(JSONL)),
+        ("a.jsonl.gz", gzip.compress(JSONL, mtime=0)),
         ("a.jsonl.bz2", bz2.compress(JSONL)),
         ("no-suffix", JSONL),
-        ("no-suffix-gz", gzip.compress(JSONL)),
+        ("no-suffix-gz", gzip.compress(JSONL, mtime=0)),
     ],
 )
 def test_json_in_every_dress(tmp_path: Path, name: str, data: bytes) -> None:
@@ -82,7 +82,7 @@ def test_blank_lines_count_as_lines(tmp_path: Path) -> None:
 
 
 def test_standard_input_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
-    for data in (JSONL, gzip.compress(JSONL), json.dumps(ROWS).encode()):
+    for data in (JSONL, gzip.compress(JSONL, mtime=0), json.dumps(ROWS).encode()):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         assert [row for _, row in rows("-")] == ROWS
 
@@ -110,8 +110,8 @@ def test_reading_is_lazy(tmp_path: Path) -> None:
         ("a.parquet", b"PAR1 and no more", "damaged parquet"),
         ("a.parquet", b"hello", "not a parquet file"),
         ("a.bin", b"\x00\x01\x02", "binary data"),
-        ("a.jsonl.gz", gzip.compress(JSONL * 50)[:60], "damaged"),
-        ("a.jsonl.gz", gzip.compress(JSONL * 50)[:30] + b"x" * 40, "damaged"),
+        ("a.jsonl.gz", gzip.compress(JSONL * 50, mtime=0)[:60], "damaged"),
+        ("a.jsonl.gz", gzip.compress(JSONL * 50, mtime=0)[:30] + b"x" * 40, "damaged"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, name: str, data: bytes, message: str) -> None:
@@ -131,7 +131,7 @@ def test_directories(tmp_path: Path) -> None:
     for name in ("b.jsonl", "a.jsonl.gz", "sub/c.csv", "README.md", ".hidden.jsonl", "_cache/d.jsonl", "state.json"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
-        written(path, gzip.compress(JSONL) if name.endswith("gz") else CSV if name.endswith("csv") else JSONL)
+        written(path, gzip.compress(JSONL, mtime=0) if name.endswith("gz") else CSV if name.endswith("csv") else JSONL)
     assert [p.name for p in data_files(tmp_path)] == ["a.jsonl.gz", "b.jsonl", "c.csv"]
     assert len(list(rows(tmp_path))) == 11
     with pytest.raises(FeedbackError, match="3 data files"):
