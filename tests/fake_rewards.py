@@ -11,7 +11,7 @@ from guerdon.feedback.messages import as_text
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
 from guerdon.reward.base import Reward, Scores
-from guerdon.reward.learned.model import FittedReward
+from guerdon.reward.learned.fitted import FittedReward
 from guerdon.reward.registry import MODELS, Model
 
 

@@ -38,7 +38,7 @@ def adapt(
     from guerdon.cli.console import emit, say
     from guerdon.cli.reading import read_feedback
     from guerdon.errors import ConfigError
-    from guerdon.reward.learned.model import FittedReward
+    from guerdon.reward.learned.fitted import FittedReward
     from guerdon.reward.load import load
     from guerdon.reward.storage import check_place
 

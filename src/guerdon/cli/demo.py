@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from guerdon.feedback.schema import Candidates
     from guerdon.feedback.star import Feedback
     from guerdon.reward.base import Reward
-    from guerdon.reward.learned.model import FittedReward
+    from guerdon.reward.learned.fitted import FittedReward
     from guerdon.worlds.people import Population
 
 HOLDOUT = 0.3

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from guerdon.errors import ConfigError
 
 if TYPE_CHECKING:
-    from guerdon.reward.learned.model import FittedReward
+    from guerdon.reward.learned.fitted import FittedReward
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from guerdon.errors import BackendError, GuerdonError, ModelError
 from guerdon.feedback.schema import Candidates
 
 if TYPE_CHECKING:
-    from guerdon.reward.learned.model import FittedReward
+    from guerdon.reward.learned.fitted import FittedReward
 
 log = logging.getLogger(__name__)
 

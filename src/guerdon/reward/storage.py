@@ -30,7 +30,7 @@ from guerdon.reward.registry import MODELS, Model
 from guerdon.reward.selftest import EXAMPLES, check_encoder, check_selftest, encoder_of, examine
 
 if TYPE_CHECKING:
-    from guerdon.reward.learned.model import FittedReward
+    from guerdon.reward.learned.fitted import FittedReward
 
 FORMAT = 1
 """Version of the directory's layout; a higher number in a file means a newer guerdon wrote it."""

@@ -27,11 +27,11 @@ from guerdon.reward.learned.backbone_model import linear, open_backbone, save_me
 from guerdon.reward.learned.classifier import BUDGET, BUDGET_ELSEWHERE, score_texts
 from guerdon.reward.learned.features import FeatureScaling, inner_split
 from guerdon.reward.learned.finetune import Recipe, bar, train
+from guerdon.reward.learned.fitted import FittedReward
 from guerdon.reward.learned.heads import LinearHead
 from guerdon.reward.learned.likelihood import Likelihood, compile_likelihood
 from guerdon.reward.learned.lora import add_lora, merge_lora
 from guerdon.reward.learned.minibatches import Texts, members, over
-from guerdon.reward.learned.model import FittedReward
 from guerdon.reward.learned.prefix import base_of
 from guerdon.reward.learned.readout import LastToken, MeanPool, read
 from guerdon.reward.learned.rendering import Renderer, positions

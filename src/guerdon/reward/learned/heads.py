@@ -121,59 +121,46 @@ class MLPHead:
         import torch
         from torch import nn
 
-        rng = np.random.default_rng(self.seed)
+        from guerdon.reward.learned.networks import Schedule, negative_log_likelihood, train
+
         generator = torch.Generator().manual_seed(self.seed)
-        sizes = [x.shape[1], *self.hidden, 1]
         net = nn.Sequential()
-        for i, (m, n) in enumerate(pairwise(sizes)):
+        for i, (m, n) in enumerate(pairwise([x.shape[1], *self.hidden, 1])):
             layer = nn.Linear(m, n)
             with torch.no_grad():  # seeded without touching the global generator
                 layer.weight.uniform_(-(m**-0.5), m**-0.5, generator=generator)
                 layer.bias.zero_()
             net.append(layer)
-            if i < len(sizes) - 2:
+            if i < len(self.hidden):
                 net.append(nn.GELU())
         features = torch.as_tensor(x, dtype=torch.float32)
         theta = torch.tensor(data.theta0, dtype=torch.float64, requires_grad=True)
-        decay = [p for p in net.parameters() if p.ndim == 2]
-        rest = [p for p in net.parameters() if p.ndim == 1] + [theta]
-        groups = [{"params": decay, "weight_decay": self.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate)
-        steps = max(1, -(-len(data) // self.batch))
-        total = self.epochs * steps
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: max(0.0, 1 - t / total))
-        best, best_loss, stale = self._layers(net), np.inf, 0
-        best_theta = data.theta0.copy()
-        for _ in range(self.epochs):
-            order = rng.permutation(len(data))
-            for part in np.array_split(order, steps):
-                batch = data.take(part)
-                used = touched(batch)
-                h = features[torch.as_tensor(used)]
-                for module in net:
-                    h = module(h)
-                    if self.dropout and isinstance(module, nn.GELU):
-                        keep = torch.rand(h.shape, generator=generator) >= self.dropout
-                        h = h * keep / (1 - self.dropout)
-                u = np.zeros(len(x))
-                u[used] = h.detach().numpy()[:, 0]
-                _, du, dtheta = batch(u, theta.detach().numpy())
-                optimizer.zero_grad()
-                h[:, 0].backward(torch.as_tensor(du[used], dtype=torch.float32))
-                theta.grad = torch.as_tensor(dtheta)
-                optimizer.step()
-                schedule.step()
-            self.layers = self._layers(net)
-            loss = (held if held is not None else data)(self(x), theta.detach().numpy())[0]
-            if loss < best_loss - 1e-5:
-                best, best_loss, stale = self.layers, loss, 0
-                best_theta = theta.detach().numpy().copy()
-            else:
-                stale += 1
-                if held is not None and stale >= self.patience:
-                    break
-        self.layers = best
-        return best_theta
+
+        def loss(index: np.ndarray) -> torch.Tensor:
+            batch = data.take(index)
+            rows = touched(batch)
+            h = features[torch.as_tensor(rows)]
+            for module in net:
+                h = module(h)
+                if self.dropout and isinstance(module, nn.GELU):
+                    keep = torch.rand(h.shape, generator=generator) >= self.dropout
+                    h = h * keep / (1 - self.dropout)
+            return negative_log_likelihood(h[:, 0], theta, batch, rows, len(x))
+
+        def held_loss() -> float:
+            return (held or data)(net(features)[:, 0].double().numpy(), theta.detach().numpy())[0]
+
+        schedule = Schedule(
+            self.learning_rate,
+            self.weight_decay,
+            self.epochs,
+            self.batch,
+            self.patience if held is not None else None,
+            seed=self.seed,
+        )
+        train([*net.parameters(), theta], loss, len(data), schedule, held=held_loss, progress=progress)
+        self.layers = self._layers(net)
+        return theta.detach().numpy()
 
     @staticmethod
     def _layers(net: Any) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -1,11 +1,9 @@
-"""Rewards fitted to feedback: the shared life cycle (fit, save, load) and the frozen-feature reward model."""
+"""The reward model for everybody: frozen features -> head -> likelihood, each a part of its own."""
 
 from __future__ import annotations
 
 import inspect
-import time
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -13,50 +11,13 @@ from guerdon.encode.base import Encoder
 from guerdon.errors import ConfigError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
-from guerdon.reward.base import Reward, Scores
-from guerdon.reward.learned.features import FeatureScaling, features_of, inner_split
+from guerdon.reward.base import Scores
+from guerdon.reward.learned.fitted import FeatureReward, Prepared
 from guerdon.reward.learned.heads import HEADS, Head, LinearHead
 from guerdon.reward.learned.likelihood import LIKELIHOODS, Likelihood, compile_likelihood
 
 
-class FittedReward(Reward):
-    """A reward whose parameters come from feedback. Hyper-parameters are keyword-only constructor arguments.
-
-    Subclasses implement :meth:`fit`, ``score``, and the pair :meth:`arrays` / :meth:`restore` that saving uses.
-    """
-
-    #: what fit() learned about itself, JSON-ready: sizes, chosen hyper-parameters, held-out figures
-    summary: dict[str, Any]
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The constructor arguments, JSON-ready."""
-        raise TypeError(f"{type(self).__name__} does not implement params")
-
-    def fit(self, feedback: Feedback, *, validation: Feedback | None = None, progress: bool = False) -> Self:
-        """Fit to ``feedback``; ``validation`` guides early stopping and automatic choices (else split off inside)."""
-        raise TypeError(f"{type(self).__name__} does not implement fit")
-
-    def adapt(self, feedback: Feedback) -> Self:
-        """Personal rewards only: a copy that also knows the people of ``feedback``; everything else is unchanged."""
-        raise TypeError(f"{self.name} is not a personal reward; fit one with --model low-rank")
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The learned state, for ``model.safetensors``."""
-        raise TypeError(f"{type(self).__name__} does not implement arrays")
-
-    def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take the learned state back."""
-        raise TypeError(f"{type(self).__name__} does not implement restore")
-
-    def save(self, directory: str | Path) -> Path:
-        """Write ``config.json``, ``model.safetensors``, ``people.parquet`` where personal, and the model card."""
-        from guerdon.reward.storage import save
-
-        return save(self, Path(directory))
-
-
-class RewardModel(FittedReward):
+class RewardModel(FeatureReward):
     """Utilities of frozen features: encoder -> head -> likelihood, each a part of its own.
 
     A score is in log-odds: with the Bradley-Terry likelihood a difference of 1 means the better candidate wins 73 %.
@@ -79,8 +40,6 @@ class RewardModel(FittedReward):
     batch : data a step of the mlp head
     seed : seeds the inner split, the pair draw and the mlp head
     """
-
-    reads = ()
 
     def __init__(
         self,
@@ -108,8 +67,7 @@ class RewardModel(FittedReward):
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"label_smoothing={label_smoothing}: use a share in [0, 1)")
         self.name = "bradley-terry"
-        self.encoder = encoder
-        self.settings = {
+        settings = {
             "head": head,
             "likelihood": likelihood,
             "l2": l2,
@@ -125,24 +83,10 @@ class RewardModel(FittedReward):
             "batch": batch,
             "seed": seed,
         }
+        super().__init__(encoder, settings)
         takes = inspect.signature(HEADS[head]).parameters
         self.head: Head = HEADS[head](**{k: v for k, v in self.settings.items() if k in takes})
-        self.features = FeatureScaling()
         self.theta = np.zeros(0)
-        self.summary = {}
-
-    @property
-    def params(self) -> dict[str, Any]:
-        spec = self.encoder if isinstance(self.encoder, str) else self.encoder.spec
-        return {"encoder": spec, **self.settings}
-
-    def open_encoder(self) -> Encoder:
-        """The encoder, loaded on first use."""
-        if isinstance(self.encoder, str):
-            from guerdon.encode import load_encoder
-
-            self.encoder = load_encoder(self.encoder)
-        return self.encoder
 
     def compile(self, feedback: Feedback) -> Likelihood:
         """The likelihood of this model's settings on ``feedback``."""
@@ -157,45 +101,24 @@ class RewardModel(FittedReward):
             seed=s["seed"],
         )
 
-    def fit(self, feedback: Feedback, *, validation: Feedback | None = None, progress: bool = False) -> Self:
-        start = time.perf_counter()
-        if validation is None:
-            train, held_out = inner_split(feedback, self.settings["seed"])
-        else:
-            together = Feedback.concatenate([feedback, validation])
-            n = len(feedback)
-            feedback, train = together, together.take(np.arange(n))
-            held_out = together.take(np.arange(n, len(together)))
-        raw = features_of(self.open_encoder(), feedback, progress=progress)
-        encoded = time.perf_counter()
-        self.features.fit(raw[train.used])
-        x = self.features(raw)
-        data = self.compile(train)
-        held = None if held_out is None else self.compile(held_out)
-        self.theta = self.head.fit(x, data, held, progress=progress)
-        if validation is None and held is not None and type(self.head) is LinearHead:
-            # the penalty is chosen; use the held-out part as well
+    def learn(self, data: Prepared, progress: bool) -> dict[str, Any]:
+        """Fit the head; a linear one's penalty is chosen on the held-out part, which it then learns from as well."""
+        compiled = self.compile(data.train)
+        held = None if data.held is None else self.compile(data.held)
+        self.theta = self.head.fit(data.x, compiled, held, progress=progress)
+        if not isinstance(self.head, LinearHead):
+            return {"data": len(compiled)}
+        if held is not None and data.rejoin:
             self.head = LinearHead(l2=self.head.chosen_l2)
-            data = self.compile(feedback)
-            self.theta = self.head.fit(x, data, None)
-        self.summary = {
-            "data": len(data),
-            "judgements": len(feedback),
-            "candidates": len(feedback.used),
-            "prompts": len(np.unique(feedback.judgement_prompt)),
-            "people": len(np.unique(feedback.user[feedback.user >= 0])),
-            "seconds_encoding": round(encoded - start, 3),
-            "seconds_fitting": round(time.perf_counter() - encoded, 3),
-        }
-        if isinstance(self.head, LinearHead):
-            self.summary["l2"] = self.head.chosen_l2
-        return self
+            compiled = self.compile(data.feedback)
+            self.theta = self.head.fit(data.x, compiled, None)
+        return {"data": len(compiled), "l2": self.head.chosen_l2}
 
     def score(self, candidates: Candidates) -> Scores:
         """Utility of each candidate, in log-odds; the same for everybody."""
         if not len(candidates):
             return Scores(np.zeros(0))
-        return Scores(self.head(self.features(self.open_encoder().encode(candidates))))
+        return Scores(self.head(self.x(candidates)))
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {

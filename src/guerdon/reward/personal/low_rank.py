@@ -25,8 +25,8 @@ from guerdon.feedback.messages import pack
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback, Pairs
 from guerdon.reward.base import Scores
-from guerdon.reward.learned.features import FeatureScaling, features_of
-from guerdon.reward.learned.model import FittedReward
+from guerdon.reward.learned.features import features_of
+from guerdon.reward.learned.fitted import FeatureReward
 from guerdon.reward.personal.basis import Basis, Data, learn
 from guerdon.reward.personal.selection import (
     TRUST,
@@ -67,7 +67,7 @@ class Choice:
     table: list[dict[str, Any]]
 
 
-class LowRankReward(FittedReward):
+class LowRankReward(FeatureReward):
     """Basis utilities x person weights; unknown people get the population and are flagged in ``Scores.reason``.
 
     A score is in log-odds. ``Scores.std`` is the posterior standard deviation of a person's utility given their votes
@@ -126,10 +126,9 @@ class LowRankReward(FittedReward):
         if reference not in ("none", "population"):
             raise ConfigError(f"reference={reference!r} is unknown; use none or population")
         self.name = "low-rank"
-        self.encoder = encoder
         self.basis: list[Any] = [] if isinstance(basis, str) else list(basis)
         self.scorers = list(self.basis)
-        self.settings = {
+        settings = {
             "rank": rank,
             "weights": weights,
             "prior": prior,
@@ -144,14 +143,13 @@ class LowRankReward(FittedReward):
             "rounds": rounds,
             "seed": seed,
         }
-        self.features = FeatureScaling()
+        super().__init__(encoder, settings)
         self.feature = np.zeros((0, 1))
         self.item_keys = np.zeros(0, dtype=np.int64)
         self.item = np.zeros((0, 1))
         self.mean = np.zeros(0)
         self.precision = np.zeros((0, 0))
         self.people = PeopleTable.empty(0)
-        self.summary = {}
 
     # ------------------------------------------------------------------ parts
 
@@ -170,14 +168,6 @@ class LowRankReward(FittedReward):
     def width(self) -> int:
         """Number of basis utilities."""
         return len(self.mean)
-
-    def open_encoder(self) -> Encoder:
-        """The encoder, loaded on first use."""
-        if isinstance(self.encoder, str):
-            from guerdon.encode import load_encoder
-
-            self.encoder = load_encoder(self.encoder)
-        return self.encoder
 
     def _raw(self, candidates: Candidates) -> np.ndarray:
         """[n, d] features before scaling: the encoder's, or the given scorers' values."""

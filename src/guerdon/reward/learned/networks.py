@@ -1,0 +1,135 @@
+"""The training loop of small networks on cached features, and a compiled likelihood as a torch loss.
+
+Every head that is not convex trains here: AdamW (no decay of vectors), linear decay to zero, data shuffled anew each
+epoch, held-out loss after each epoch, the best state kept, an end when it has not improved for ``patience`` epochs.
+All randomness comes from the given seed; torch's global generator is not touched. The loop of transformers, with
+token budgets and checkpoints, is :mod:`guerdon.reward.learned.finetune`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from guerdon.reward.learned.likelihood import Likelihood
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Knobs of the loop; ``patience`` None trains all ``epochs`` and still keeps the best state where data is held."""
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    epochs: int = 30
+    batch: int = 256
+    patience: int | None = 4
+    decay: bool = True
+    """whether the learning rate falls linearly to zero"""
+    keep_best: bool = True
+    """whether to end in the state of the lowest held-out loss; otherwise the last one"""
+    seed: int = 0
+
+
+@dataclass
+class Course:
+    """What happened: held-out loss after each epoch (training loss where nothing is held), and the best epoch."""
+
+    losses: list[float] = field(default_factory=list)
+    best: int = -1
+
+
+class _NegativeLogLikelihood(torch.autograd.Function):
+    """Carries the gradients that a compiled likelihood gives in numpy into torch."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, theta: Tensor, data: Likelihood, rows: np.ndarray, size: int) -> Tensor:
+        u = np.zeros((size, *values.shape[1:]))
+        u[rows] = values.detach().double().cpu().numpy()
+        loss, du, dtheta = data(u, theta.detach().numpy())
+        ctx.du, ctx.dtheta = torch.as_tensor(du[rows]).to(values), torch.as_tensor(dtheta)
+        return values.new_tensor(loss)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return grads[0] * ctx.du, grads[0] * ctx.dtheta, None, None, None
+
+
+def negative_log_likelihood(values: Tensor, theta: Tensor, data: Likelihood, rows: np.ndarray, size: int) -> Tensor:
+    """Mean loss of ``data`` at utilities ``values`` [m] or [m, K] of the candidates ``rows`` of ``size``."""
+    return _NegativeLogLikelihood.apply(values, theta, data, rows, size)  # type: ignore[no-any-return]
+
+
+def train(
+    parameters: Sequence[Tensor],
+    loss: Callable[[np.ndarray], Tensor],
+    size: int,
+    schedule: Schedule,
+    *,
+    held: Callable[[], float] | None = None,
+    after_epoch: Callable[[int], None] | None = None,
+    progress: bool = False,
+) -> Course:
+    """Minimise ``loss(rows)``, the mean loss of some of ``size`` data, over ``parameters`` in place.
+
+    ``held()`` is the held-out loss in the present state; ``after_epoch(epoch)`` may look at it (training dynamics).
+    """
+    rng = np.random.default_rng(schedule.seed)
+    steps = max(1, -(-size // schedule.batch))
+    total = schedule.epochs * steps
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": schedule.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ],
+        lr=schedule.learning_rate,
+    )
+    course, best, best_loss, done = Course(), None, math.inf, 0
+    with _bar(progress, schedule.epochs) as shown:
+        for epoch in range(schedule.epochs):
+            mean = 0.0
+            for rows in np.array_split(rng.permutation(size), steps):
+                if schedule.decay:
+                    for group in optimizer.param_groups:
+                        group["lr"] = schedule.learning_rate * (1 - done / total)
+                optimizer.zero_grad()
+                value = loss(rows)
+                value.backward()
+                optimizer.step()
+                done += 1
+                mean += float(value.detach()) * len(rows) / size
+            with torch.no_grad():
+                course.losses.append(held() if held is not None else mean)
+            if after_epoch is not None:
+                after_epoch(epoch)
+            shown(epoch + 1, course.losses[-1])
+            if course.losses[-1] < best_loss - 1e-5:
+                best_loss, course.best = course.losses[-1], epoch
+                if held is not None and schedule.keep_best:
+                    best = [p.detach().clone() for p in parameters]
+            elif held is not None and schedule.patience is not None and epoch - course.best >= schedule.patience:
+                break
+    if best is not None:
+        with torch.no_grad():
+            for p, value in zip(parameters, best, strict=True):
+                p.copy_(value)
+    return course
+
+
+@contextmanager
+def _bar(progress: bool, epochs: int) -> Iterator[Callable[[int, float], None]]:
+    if not progress:
+        yield lambda epoch, loss: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("fitting", total=epochs)
+        yield lambda epoch, loss: bar.update(task, completed=epoch, description=f"fitting, loss {loss:.4f}")
