@@ -16,6 +16,8 @@ from guerdon.feedback import Feedback, Judgement
 from guerdon.feedback.messages import MARK, as_text
 from guerdon.feedback.readers import read
 from guerdon.feedback.writers import FORMATS
+from guerdon.reward.adapters import for_verl
+from guerdon.reward.base import Function
 
 words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(lambda t: t.strip() != "")
 chat = st.lists(
@@ -158,6 +160,9 @@ def test_verl(tmp_path: Path) -> None:
     rows = pq.read_table(tmp_path / "b.parquet").to_pylist()
     assert set(rows[0]) == {"data_source", "prompt", "ability", "reward_model", "extra_info"}
     assert [r["prompt"][0]["content"] for r in rows] == ["q", "r"]
+    # the reward that verl calls on this file's rows is given no prompt but what extra_info holds
+    score = for_verl(Function(lambda prompt, response: len(as_text(prompt)) + len(response)))
+    assert score("guerdon", "abc", "", rows[0]["extra_info"])["score"] == 4.0
     assert drops == ["4 judgements and their responses dropped: this format holds prompts only"]
 
 

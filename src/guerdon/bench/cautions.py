@@ -11,6 +11,9 @@ from guerdon.bench.intervals import Figure
 if TYPE_CHECKING:
     from guerdon.bench.evaluate import Evaluation
 
+COIN = float(np.log(2))
+"""Log-loss of answering 1/2."""
+
 MANY_TEXTS = 300
 """With fewer responses than this, intervals over people are said to hold for these texts only."""
 
@@ -41,6 +44,8 @@ def _chance(result: Evaluation) -> list[str]:
 
 def _baselines(result: Evaluation) -> list[str]:
     lines = []
+    strangers = result.shots is not None and result.counts.get("people_unknown", 0) > 0
+    subject = "Without a vote of theirs, this reward" if strangers else "This reward"
     for baseline in result.baselines:
         gap, theirs = baseline.difference["accuracy"], baseline.figures["accuracy"]
         if np.isnan(gap.value) or baseline.name == "random":
@@ -54,9 +59,9 @@ def _baselines(result: Evaluation) -> list[str]:
             elif not gap.low > 0:
                 lines.append(f"Knowing who asks does not measurably help here: {numbers}.")
         elif gap.high < 0:
-            lines.append(f"This reward is worse than the {baseline.name} baseline ({baseline.what}): {numbers}.")
+            lines.append(f"{subject} is worse than the {baseline.name} baseline ({baseline.what}): {numbers}.")
         elif not gap.low > 0:
-            lines.append(f"This reward does not beat the {baseline.name} baseline ({baseline.what}): {numbers}.")
+            lines.append(f"{subject} does not beat the {baseline.name} baseline ({baseline.what}): {numbers}.")
     return lines
 
 
@@ -107,6 +112,12 @@ def _missing(result: Evaluation) -> list[str]:
 
 
 def _calibration(result: Evaluation) -> list[str]:
+    loss, accuracy = result.overall["log_loss"], result.overall["accuracy"]
+    if loss.low > COIN and accuracy.low > 0.5:
+        return [
+            f"Its scores are no log-odds: log-loss {loss} is worse than a coin's {COIN:.3f} although it ranks better "
+            "than one. Read its accuracy, not its probabilities."
+        ]
     ece, floor, over = (result.overall[k] for k in ("ece", "ece_by_chance", "overconfidence"))
     if np.isnan(floor.value) or ece.value < 0.02 or ece.value < 2 * floor.value or over.low <= 0 <= over.high:
         return []

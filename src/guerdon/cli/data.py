@@ -82,7 +82,7 @@ def _show(figures: dict[str, Any]) -> None:
     if agreement:
         line("pairs judged by several people", f"{agreement['pairs']:,}")
         line("  two of them agree", _share(agreement["between_people"]))
-        line("  one agrees with the others' majority", _share(agreement["with_majority"]))
+        line("  agreement with the rest", _share(agreement["with_majority"]))
 
 
 def _share(value: float | None) -> str:

@@ -119,12 +119,13 @@ def verl_rl(fb: Feedback) -> Projection:
     def rows() -> Iterator[dict[str, Any]]:
         for index, p in enumerate(used):
             subset = fb.subset[first[int(p)]]
+            prompt = as_messages(unpack(fb.prompts[int(p)].as_py()))
             yield {
                 "data_source": "guerdon",
-                "prompt": as_messages(unpack(fb.prompts[int(p)].as_py())),
+                "prompt": prompt,
                 "ability": fb.subsets[subset] if subset >= 0 else "general",
                 "reward_model": {"style": "model", "ground_truth": ""},
-                "extra_info": {"split": "train", "index": index},
+                "extra_info": {"split": "train", "index": index, "prompt": prompt},  # verl shows rewards no prompt
             }
 
     drops = [f"{len(fb):,} judgements and their responses dropped: this format holds prompts only"]

@@ -31,6 +31,7 @@ class WeightedSum(Reward):
         if not parts or len(parts) != len(weights) or not np.isfinite(weights).all():
             raise ConfigError(f"weighted sum of {len(parts)} rewards: give one finite weight a reward, not {weights}")
         self.parts, self.weights = list(parts), weights
+        self.reads = tuple(dict.fromkeys(column for part in parts for column in part.reads))
         self.name = name or "+".join(part.name for part in parts)
 
     def score(self, candidates: Candidates) -> Scores:
@@ -70,6 +71,7 @@ class Affine(Reward):
         if not np.isfinite([scale, shift]).all() or scale == 0 or not low < high:
             raise ConfigError(f"scale={scale}, shift={shift}, low={low}, high={high}: need scale != 0 and low < high")
         self.reward, self.scale, self.shift, self.low, self.high = reward, scale, shift, low, high
+        self.reads = reward.reads
         self.name = name or reward.name
 
     def score(self, candidates: Candidates) -> Scores:

@@ -79,6 +79,8 @@ class BackboneReward(FittedReward):
     checkpoint : directory for the state of the training, from which a killed fit goes on; null keeps none
     """
 
+    reads = ()
+
     def __init__(
         self,
         *,
