@@ -47,7 +47,7 @@ def test_cached_minilm_features_need_neither_torch_nor_transformers(cache: Path)
         "print(e.computed, x.shape, [m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "0 (1, 384) []"
+    assert done.stdout.strip() == "0 (1, 396) []"
 
 
 @pytest.mark.parametrize("budget", ["", "&batch_tokens=64"])

@@ -6,6 +6,7 @@ from sklearn.linear_model import LogisticRegression
 
 from guerdon import Feedback
 from guerdon.errors import ConfigError, ModelError
+from guerdon.feedback.schema import Judgement
 from guerdon.reward.learned.features import FeatureScaling, inner_split
 from guerdon.reward.learned.heads import LinearHead, MLPHead
 from guerdon.reward.learned.likelihood import compile_likelihood
@@ -106,6 +107,36 @@ def test_the_inner_split_holds_out_whole_prompts(world):
     assert not set(train.judgement_prompt) & set(held.judgement_prompt)
     few = feedback.take(np.arange(10))
     assert inner_split(few, 0) == (few, None)
+
+
+def test_a_penalty_for_new_prompts_is_chosen_on_new_prompts():
+    """Six prompts whose people agree on each text for reasons of its own: choosing on the same texts overfits."""
+    rng = np.random.default_rng(0)
+    pool = Pool.planted(6, 30, 256, seed=0)
+    wanted = pool.features[:, 0] * 4
+    luck = rng.normal(size=len(wanted)) * 3  # what people see in a text and features cannot say
+    rows = rng.integers(0, 30, size=(3000, 2)) + 30 * rng.integers(0, 6, size=(3000, 1))
+    rows = rows[rows[:, 0] != rows[:, 1]]
+    first = (wanted + luck)[rows[:, 0]] > (wanted + luck)[rows[:, 1]]
+    prompts, responses = pool.candidates.prompts, pool.candidates.responses
+    feedback = Feedback.of(
+        Judgement(prompts[a], (responses[a], responses[b]), (float(f), float(not f)), user=f"u{i % 40}")
+        for i, ((a, b), f) in enumerate(zip(rows, first, strict=True))
+    )
+    train, test = feedback.split("prompt", 0.34, 1)
+    losses = {}
+    for by in ("auto", "judgement"):
+        model = RewardModel(encoder=pool.encoder(), choose_by=by).fit(train)
+        losses[by] = pair_loss(model, test)
+    assert losses["auto"] < losses["judgement"] - 0.02
+    with pytest.raises(ConfigError, match="choose_by='weather'"):
+        RewardModel(encoder=pool.encoder(), choose_by="weather").fit(train)
+
+
+def pair_loss(model, feedback):
+    pairs = feedback.pairs()
+    u = model.score(feedback.candidates).value
+    return float(np.mean(np.logaddexp(0, -(2 * pairs.p - 1) * (u[pairs.a] - u[pairs.b]))))
 
 
 def test_wrong_settings_are_named():

@@ -124,12 +124,17 @@ class Majority(Reward):
 
 
 def make_baselines(
-    reward: Reward, train: Feedback | None, names: tuple[str, ...] | None = None, seed: int = 0
+    reward: Reward,
+    train: Feedback | None,
+    names: tuple[str, ...] | None = None,
+    seed: int = 0,
+    choose_by: str = "auto",
 ) -> tuple[dict[str, Reward], list[str]]:
     """(baselines by name, sentences on those that cannot be had).
 
     ``majority`` and ``population`` need training feedback; ``as-nobody`` a personal reward; ``population`` uses the
-    evaluated reward's encoder where it has one, so that only the modelling differs.
+    evaluated reward's encoder where it has one, so that only the modelling differs; ``choose_by`` is what its penalty
+    is chosen on, which should be what the test holds anew (prompt, user, judgement).
     """
     made: dict[str, Reward] = {}
     notes: list[str] = []
@@ -147,17 +152,18 @@ def make_baselines(
             made[name] = Majority(train)
         elif name == "population" and train is not None:
             try:
-                made[name] = fit_population(train, getattr(reward, "encoder", None))
+                made[name] = fit_population(train, getattr(reward, "encoder", None), choose_by)
             except GuerdonError as error:
                 notes.append(f"no population baseline: {error}")
     return made, notes
 
 
-def fit_population(train: Feedback, encoder: Any = None) -> Reward:
+def fit_population(train: Feedback, encoder: Any = None, choose_by: str = "auto") -> Reward:
     """The population Bradley-Terry baseline: linear utility of frozen features, fitted to ``train``."""
     from guerdon.reward.registry import model
 
-    fitted = model("bradley-terry").make(**({} if encoder is None else {"encoder": encoder})).fit(train)
+    settings = {} if encoder is None else {"encoder": encoder}
+    fitted = model("bradley-terry").make(choose_by=choose_by, **settings).fit(train)
     fitted.name = "population"
     return fitted
 

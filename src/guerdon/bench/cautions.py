@@ -174,7 +174,9 @@ def _data(result: Evaluation) -> list[str]:
 
 
 def signed(figure: Figure) -> str:
-    """``+0.012 [-0.003, +0.027]``."""
+    """``+0.012 [-0.003, +0.027]``; ``-`` where there is nothing to measure."""
+    if np.isnan(figure.value):
+        return "-"
     value, low, high = (f"{plain_zero(v, 3):+.3f}" for v in (figure.value, figure.low, figure.high))
     return value if np.isnan(figure.low) else f"{value} [{low}, {high}]"
 

@@ -155,7 +155,8 @@ def evaluate(
     names = tuple(BASELINES) if baselines is None else baselines
     if known is not None and not any(feedback.users[u] in known for u in present):
         names = tuple(name for name in names if name != "as-nobody")  # it knows nobody here: the same reward
-    made, missing = make_baselines(reward, train, names, seed)
+    seen = {} if train is None else overlap(train, feedback, pairs)
+    made, missing = make_baselines(reward, train, names, seed, _anew(seen, train))
     notes += missing
     answered = {name: predict_pairs(b, feedback, pairs).value for name, b in made.items()}
     compared = [_compare(draw, answers, name, q[scored]) for name, q in answered.items()]
@@ -212,6 +213,13 @@ def evaluate(
     )
     result.cautions.extend(cautions(result))
     return result
+
+
+def _anew(seen: dict[str, float], train: Feedback | None) -> str:
+    """What most of the test holds that training did not: prompt, user or judgement."""
+    if not seen or train is None or seen["prompt"] < 0.5:
+        return "auto"
+    return "user" if seen["person"] < 0.5 and bool((train.user >= 0).all()) else "judgement"
 
 
 def _widest(

@@ -160,7 +160,8 @@ def show(result: Evaluation) -> None:
         rows = []
         for b in result.baselines:
             gaps = [signed(b.difference[k]) for k in ("accuracy", "log_loss")]
-            rows.append([b.name, f"{b.answered:.0%}", b.figures["accuracy"].value, *gaps])
+            accuracy = b.figures["accuracy"].value if b.answered else "-"
+            rows.append([b.name, f"{b.answered:.0%}", accuracy, *gaps])
         table("", ["baseline", "answers", "accuracy", "reward minus it", "log-loss minus its"], rows)
     if result.agreement:
         say(f"the majority of the other people, where there is one: {result.agreement['others']}")

@@ -62,6 +62,8 @@ def fit(
         parameters["encoder"] = encoder
     if "seed" in known:
         parameters.setdefault("seed", seed)
+    if "choose_by" in known and split is not None:
+        parameters.setdefault("choose_by", split)  # choose for what will be asked of it
     reward = chosen.make(**parameters)
     check_place(out)
     if report:

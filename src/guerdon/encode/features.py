@@ -15,7 +15,7 @@ map            blocks                    when
 
 ``+`` unites maps: ``joined+response``, ``response+surface``. A linear head compares responses of one prompt by feature
 differences, to which ``p`` alone contributes nothing; ``both`` is for other uses. ``surface`` adds the features of
-:data:`SURFACE`, for people who want length and layout to count, on purpose: nothing else here looks at length.
+:data:`SURFACE`: length and layout, which sentence encoders hardly show. Nothing else here looks at length.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from guerdon.encode.features import MAPS
 from guerdon.encode.spec import Option, Spec, one_of, whole, write_spec
 from guerdon.errors import ConfigError, need
 
-DEFAULT_FEATURES = {"minilm": "response", "st": "response", "hf": "joined", "hash": "response"}
+DEFAULT_FEATURES = {"minilm": "response+surface", "st": "response+surface", "hf": "joined", "hash": "response"}
 """The feature map where nothing is said: measured on real sets by ``benchmarks/feature_maps.py``."""
 
 HASH_DIM = 1024

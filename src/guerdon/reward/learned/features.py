@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from guerdon.encode.base import Encoder
-from guerdon.errors import FeedbackError, ModelError
+from guerdon.errors import ConfigError, FeedbackError, ModelError
 from guerdon.feedback.star import Feedback
 
 
@@ -58,14 +58,25 @@ class FeatureScaling:
         self.mean, self.scale = arrays["feature_mean"], arrays["feature_scale"]
 
 
-def inner_split(feedback: Feedback, seed: int, holdout: float = 0.15) -> tuple[Feedback, Feedback | None]:
-    """(fitting part, held-out part) for automatic choices: by prompt where there are enough, else by person, else
-    by judgement; (everything, None) where there is too little to hold anything out."""
+UNITS = ("auto", "prompt", "user", "judgement")
+FEW, MANY = 4, 20
+
+
+def inner_split(feedback: Feedback, seed: int, by: str = "auto") -> tuple[Feedback, Feedback | None]:
+    """(fitting part, held-out part) for automatic choices; (everything, None) where there is too little to hold out.
+
+    What is held out says what the choices are good for. ``auto`` means new prompts, as long as there are at least
+    four: a penalty chosen on people who judged the same texts is far too weak for new texts. Then people, then
+    judgements. A sixth is held out, of fewer than 20 prompts a third.
+    """
+    if by not in UNITS:
+        raise ConfigError(f"choose_by={by!r} is unknown; use one of {', '.join(UNITS)}")
     if len(feedback) < 30:
         return feedback, None
-    if len(np.unique(feedback.judgement_prompt)) >= 20:
-        return feedback.split("prompt", holdout, seed)
+    prompts = len(np.unique(feedback.judgement_prompt))
     known = feedback.user >= 0
-    if known.all() and len(np.unique(feedback.user)) >= 20:
-        return feedback.split("user", holdout, seed)
-    return feedback.split("judgement", holdout, seed)
+    if by == "auto":
+        people = len(np.unique(feedback.user)) if known.all() else 0
+        by = "prompt" if prompts >= FEW else "user" if people >= MANY else "judgement"
+    holdout = 0.33 if by == "prompt" and prompts < MANY else 0.15
+    return feedback.split(by, holdout, seed)  # type: ignore[arg-type]  # checked above

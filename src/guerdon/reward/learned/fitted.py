@@ -107,7 +107,7 @@ class FeatureReward(FittedReward):
     def fit(self, feedback: Feedback, *, validation: Feedback | None = None, progress: bool = False) -> Self:
         start = time.perf_counter()
         if validation is None:
-            train, held = inner_split(feedback, self.settings["seed"])
+            train, held = inner_split(feedback, self.settings["seed"], self.settings.get("choose_by", "auto"))
         else:
             together = Feedback.concatenate([feedback, validation])
             n = len(feedback)

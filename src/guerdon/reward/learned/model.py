@@ -38,6 +38,7 @@ class RewardModel(FeatureReward):
     weight_decay : AdamW weight decay of the mlp head
     epochs : most passes over the data of the mlp head
     batch : data a step of the mlp head
+    choose_by : automatic choices are made on held-out prompts, users or judgements; auto takes prompts if it can
     seed : seeds the inner split, the pair draw and the mlp head
     """
 
@@ -58,6 +59,7 @@ class RewardModel(FeatureReward):
         weight_decay: float = 1e-2,
         epochs: int = 30,
         batch: int = 256,
+        choose_by: str = "auto",
         seed: int = 0,
     ) -> None:
         if head not in HEADS:
@@ -81,6 +83,7 @@ class RewardModel(FeatureReward):
             "weight_decay": weight_decay,
             "epochs": epochs,
             "batch": batch,
+            "choose_by": choose_by,
             "seed": seed,
         }
         super().__init__(encoder, settings)
