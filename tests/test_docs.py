@@ -199,15 +199,17 @@ def test_every_format_is_listed() -> None:
     assert wanted <= _named("feedback.md")
 
 
-def test_every_feature_map_head_and_baseline_is_listed() -> None:
+def test_every_feature_map_head_rule_and_baseline_is_listed() -> None:
     from guerdon.bench.baselines import BASELINES
     from guerdon.encode.features import MAPS
     from guerdon.reward.base import STATUSES
     from guerdon.reward.learned.heads import HEADS
     from guerdon.reward.learned.likelihood import LIKELIHOODS
+    from guerdon.reward.verify.rule import RULES
 
     assert set(MAPS) <= _named("encoders.md")
     assert set(HEADS) | set(LIKELIHOODS) | set(STATUSES) <= _named("rewards.md")
+    assert {f"rule:{rule}" for rule in RULES} <= _named("rewards.md")
     assert set(BASELINES) <= _named("evaluate.md")
 
 

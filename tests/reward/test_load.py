@@ -67,7 +67,7 @@ def test_a_module_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.M
     ("spec", "message"),
     [
         ("nowhere/at/all", "no reward at 'nowhere/at/all'; give a directory"),
-        ("rule:nothing", "no rule 'nothing' yet; there is: rule:length, rule:random"),
+        ("rule:nothing", "no rule 'nothing'; there is: rule:length, rule:random"),
         ("judge:gpt", "not available yet"),
         ("hf:", "needs a name"),
         ("no_such_module_here:f", "no module 'no_such_module_here'"),

@@ -39,6 +39,3 @@ class Random(Reward):
             digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
             draws.append(int.from_bytes(digest, "big") / 2**64)
         return Scores(np.array(draws, dtype=np.float64))
-
-
-RULES: dict[str, type[Reward]] = {"length": Length, "random": Random}

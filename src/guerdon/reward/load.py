@@ -5,7 +5,8 @@
                             ``AutoModelForSequenceClassification``
 ``hf:org/name``             a Hugging Face ``AutoModelForSequenceClassification`` (``hf:org/name@revision``), or
                             ``hf:path``
-``rule:length``             longer is better (what every reward must beat); ``rule:random`` knows nothing
+``rule:NAME?option=value``  a rule: ``rule:length`` (longer is better: what every reward must beat), ``rule:answer``,
+                            ``rule:code``, ``rule:constraints`` ... (:data:`guerdon.reward.verify.rule.RULES`)
 ``package.module:object``   a Reward, a class or function that makes one, a function ``(prompt, response) -> float``,
                             or a TRL reward function ``(completions, ...) -> list``
 =========================== =====================================================================================
@@ -25,7 +26,6 @@ from typing import Any, cast
 
 from guerdon.errors import ConfigError, ModelError
 from guerdon.reward.base import Function, Reward
-from guerdon.reward.baselines import RULES
 
 MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 SCHEMES = ("hf:", "rule:", "judge:")
@@ -54,9 +54,9 @@ def load(spec: str | os.PathLike[str] | Reward, *, verify: bool = True) -> Rewar
     if sep and scheme == "hf":
         return _classifier(rest, verify)
     if sep and scheme == "rule":
-        if rest in RULES:
-            return RULES[rest]()
-        raise ConfigError(f"no rule {rest!r} yet; there is: {', '.join(f'rule:{name}' for name in RULES)}")
+        from guerdon.reward.verify.rule import open_rule
+
+        return open_rule(rest)
     if sep and scheme == "judge":
         raise ConfigError("judge: rewards are not available yet; a judge of your own opens as package.module:object")
     if MODULE.fullmatch(text):
