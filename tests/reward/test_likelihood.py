@@ -30,6 +30,8 @@ SETTINGS = [(name, {}) for name in LIKELIHOODS] + [
     ("bradley-terry", {"ties": "davidson", "margin": 0.3}),
     ("bradley-terry", {"smoothing": 0.1, "margin": 0.2}),
     ("bradley-terry", {"ties": "drop"}),
+    ("bradley-terry", {"ties": "rao-kupper", "smoothing": 0.1}),
+    ("luce", {"beta": 2.0, "length_normalized": True, "lengths": "words", "ties": "davidson"}),
 ]
 
 
@@ -130,7 +132,7 @@ def test_margin_asks_for_more_where_the_strength_is_larger():
 def test_wrong_options_and_wrong_data_say_what_to_do(mixed):
     with pytest.raises(ConfigError, match="one of bradley-terry"):
         compile_likelihood("bt", mixed)
-    with pytest.raises(ConfigError, match="half, drop or davidson"):
+    with pytest.raises(ConfigError, match="half, drop, davidson or rao-kupper"):
         compile_likelihood("bradley-terry", mixed, ties="maybe")
     single = Feedback.of([Judgement("p", ("a",), (1.0,), scale="rating")])
     with pytest.raises(FeedbackError, match="--model regression"):

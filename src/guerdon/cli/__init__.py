@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from guerdon.cli import adapt, best, data, demo, evaluate, fit, models, papers, reproduce, score
+from guerdon.cli import adapt, best, curate, data, demo, evaluate, fit, models, papers, reproduce, score
 from guerdon.errors import GuerdonError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("best")(best.best)
 app.command("adapt")(adapt.adapt)
+app.command("curate")(curate.curate)
 app.command("models")(models.models)
 app.command("papers")(papers.papers)
 app.command("reproduce")(reproduce.reproduce)

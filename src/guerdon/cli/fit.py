@@ -73,7 +73,10 @@ def fit(
     if test is not None:
         say(f"held out: {len(test):,} of {len(data):,} judgements, whole {unit}s")
     say(f"fitting {chosen.name}: {chosen.mechanism}")
-    reward.fit(train, progress=err.is_terminal)
+    reward = reward.fit(train, progress=err.is_terminal)
+    if "chosen_among" in reward.summary:
+        show_choice(reward.summary)
+        chosen = registered(reward.name)
     reward.summary = {"sources": [Path(name).name for name in feedback], **reward.summary}
     reward.save(out)
     measured = None
@@ -94,6 +97,22 @@ def fit(
         document["split"] = {"by": unit, "holdout": holdout, "seed": seed} if test is not None else None
         document |= {"train": len(train), "test": 0 if test is None else len(test), "summary": plain(reward.summary)}
         emit({**document, "evaluation": None if measured is None else measured.to_dict()})
+
+
+def show_choice(summary: dict[str, Any]) -> None:
+    """How the candidates of ``--model auto`` did on what was held out, and why the chosen one was chosen."""
+    from guerdon.cli.console import say, table
+
+    rows: list[list[Any]] = []
+    for row in summary["chosen_among"]:
+        if "failed" not in row:
+            behind = f"{row['behind_best']:.4f} ± {row['standard_error']:.4f}"
+            rows.append([row["model"], row["loss"], behind, row["accuracy"], f"{row['seconds']:.1f}"])
+    table("candidates, simplest first", ["model", "held-out loss", "behind the best", "accuracy", "seconds"], rows)
+    for row in summary["chosen_among"]:
+        if "failed" in row:
+            say(f"not {row['model']}: {row['failed']}")
+    say(f"chosen: {summary['model_chosen']}: {summary['chosen_because']}")
 
 
 def parted(data: Feedback, by: str | None, holdout: float, seed: int) -> tuple[Feedback, Feedback | None, str]:

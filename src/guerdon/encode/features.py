@@ -11,6 +11,7 @@ map            blocks                    when
 ``product``    r, p * r                  a linear head also sees how the response relates to the prompt
 ``difference`` r, abs(r - p)             the same, by distance instead of agreement
 ``both``       p, r, p * r               heads that are not linear, or scores compared across prompts
+``prompt``     p                         with another map, for models that read the prompt apart (ideal directions)
 ============== ========================= ====================================================================
 
 ``+`` unites maps: ``joined+response``, ``response+surface``. A linear head compares responses of one prompt by feature
@@ -37,6 +38,7 @@ MAPS: dict[str, tuple[str, ...]] = {
     "product": ("response", "product"),
     "difference": ("response", "difference"),
     "both": ("prompt", "response", "product"),
+    "prompt": ("prompt",),
     "surface": ("surface",),
 }
 NEEDS = {

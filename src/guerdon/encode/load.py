@@ -1,4 +1,4 @@
-"""Specification to encoder: ``minilm``, ``st:``, ``hf:``, ``hash:``, ``file:``."""
+"""Specification to encoder: ``minilm``, ``st:``, ``hf:``, ``hash:``, ``attributes:``, ``file:``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from guerdon.encode.features import MAPS
 from guerdon.encode.spec import Option, Spec, one_of, whole, write_spec
 from guerdon.errors import ConfigError, need
 
-DEFAULT_FEATURES = {"minilm": "response+surface", "st": "response+surface", "hf": "joined", "hash": "response"}
+DEFAULT_FEATURES = {
+    "minilm": "response+surface",
+    "st": "response+surface",
+    "hf": "joined",
+    "hash": "response",
+    "attributes": "joined",
+}
 """The feature map where nothing is said: measured on real sets by ``benchmarks/feature_maps.py``."""
 
 HASH_DIM = 1024
@@ -39,6 +45,10 @@ def load_encoder(spec: str | Encoder) -> Encoder:
         ``template=auto|chat|none``, ``revision``, ``max_length``, ``dtype=float32|bfloat16|float16``.
     ``hash:DIM``
         Words and character n-grams hashed to DIM features (1024 if not said); no model, no dependencies.
+    ``attributes:NAME_OR_FOLDER``
+        What short system prompts do to a causal language model's likelihood of the response, one feature an attribute.
+        Options: ``prompts`` (a JSON file of attributes), ``length=mean|sum``, ``revision``, ``max_length``; see
+        :mod:`guerdon.encode.attributes`.
     ``file:PATH``
         Features that something else computed (.npz, .npy, .safetensors, .parquet). Options: ``ids``, ``by``,
         ``encoder``, ``dim``; see :mod:`guerdon.encode.precomputed`.
@@ -134,6 +144,27 @@ def _hidden(spec: Spec) -> Encoder:
     return _together(texts, spec, source.name, values, known)
 
 
+def _attributes(spec: Spec) -> Encoder:
+    from guerdon.encode.attributes import LENGTHS, AttributeTexts, read_prompts
+    from guerdon.encode.source import locate
+
+    known = {
+        "features": _FEATURES,
+        "prompts": Option(None, str, "a JSON file with a neutral prompt and the attributes' prompts"),
+        "length": Option("mean", one_of(*LENGTHS), "mean over the response's tokens, or sum"),
+        "max_length": _MAX_LENGTH,
+        "revision": _REVISION,
+        **{name: option for name, option in _HOW.items() if name != "batch_tokens"},
+    }
+    values = spec.values(known)
+    prompts, base = read_prompts(values["prompts"])
+    source = locate(spec.name, values["revision"])
+    values["revision"] = source.revision
+    given = {name: values[name] for name in ("length", "max_length", "device")}
+    texts = AttributeTexts(source, prompts=prompts, base=base, **given)
+    return _together(texts, spec, source.name, values, known)
+
+
 def _hash(spec: Spec) -> Encoder:
     from guerdon.encode.hashing import HashingTexts
 
@@ -197,5 +228,6 @@ _KINDS: dict[str, Callable[[Spec], Encoder]] = {
     "st": _sentence,
     "hf": _hidden,
     "hash": _hash,
+    "attributes": _attributes,
     "file": _file,
 }

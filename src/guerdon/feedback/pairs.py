@@ -4,8 +4,11 @@ Within a judgement of n >= 2 responses, every two responses make a pair: P(a pre
 sign of the grade difference on the scales ``order`` and ``rating``, and the grade share on the scale ``probability``;
 on the scale ``partial`` equal grades were never compared and make no pair.
 Judgements of one response (ratings) make pairs with the other ratings of the same person, prompt and criterion.
-Ratings without a person are pooled as one anonymous person.
+Ratings without a person are pooled as one anonymous person. The strength of a pair is the difference of its grades,
+unless its judgement says another one (``Judgement.strength``).
 """
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -36,7 +39,11 @@ def make_pairs(
     pairs = Pairs.concatenate([within, across])
     tied = pairs.p == 0.5
     keep = np.where(tied, ties, pairs.strength >= min_gap) if len(pairs) else np.zeros(0, bool)
-    return pairs if keep.all() else pairs.take(keep.astype(bool))
+    pairs = pairs if keep.all() else pairs.take(keep.astype(bool))
+    if feedback.strength is None:
+        return pairs
+    told = feedback.strength[pairs.judgement]
+    return replace(pairs, strength=np.where(np.isnan(told), pairs.strength, told))
 
 
 def _within(fb: Feedback) -> Pairs:

@@ -42,7 +42,7 @@ def own_row(judgement: Judgement) -> dict[str, Any]:
     """One judgement as a JSON-ready row of guerdon's own format."""
     grades = [None if np.isnan(g) else int(g) if g.is_integer() and abs(g) < 2**53 else g for g in judgement.grades]
     row: dict[str, Any] = {"prompt": judgement.prompt, "responses": list(judgement.responses), "grades": grades}
-    for name in ("user", "criterion", "subset", "comment", "id", "time"):
+    for name in ("user", "criterion", "subset", "comment", "id", "time", "strength"):
         if getattr(judgement, name) is not None:
             row[name] = getattr(judgement, name)
     for name, default in (("source", SOURCES[0]), ("scale", SCALES[0]), ("weight", 1.0)):
@@ -73,8 +73,10 @@ def guerdon_table(fb: Feedback) -> pa.Table:
     for name in ("comment", "id"):
         if getattr(fb, name) is not None:
             columns[name] = getattr(fb, name)
-    if fb.time is not None:
-        columns["time"] = pa.array(fb.time, mask=np.isnan(fb.time))
+    for name in ("time", "strength"):
+        values = getattr(fb, name)
+        if values is not None:
+            columns[name] = pa.array(values, mask=np.isnan(values))
     return pa.table(columns).replace_schema_metadata({"guerdon": "judgements 1"})
 
 

@@ -34,6 +34,8 @@ class Judgement:
 
     A comparison is two responses with grades (1, 0); a tie has equal grades; a strength is the difference of the
     grades; a rating is one response on ``scale="rating"``; a ranking or a best-of-n has more than two responses.
+    ``strength`` says how strong the preferences of the judgement are where the grades do not: it takes the place of
+    the difference of the grades, and may be negative (a margin that other judges would rather see reversed).
     """
 
     prompt: Text
@@ -48,6 +50,7 @@ class Judgement:
     comment: str | None = None
     id: str | None = None
     time: float | None = None
+    strength: float | None = None
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ SplitBy = Literal["user", "prompt", "judgement", "candidate"]
 class Pairs:
     """Comparisons of two candidates, derived from feedback; all arrays have length n.
 
-    ``a``, ``b`` index ``Feedback.candidates``; ``p`` is P(a preferred to b) in [0, 1]; ``strength`` >= 0 the grade
-    difference; ``user`` and ``criterion`` index the name tables (-1 = none); ``judgement`` is the row it came from
-    (for pairs made from two ratings, the row of ``a``).
+    ``a``, ``b`` index ``Feedback.candidates``; ``p`` is P(a preferred to b) in [0, 1]; ``strength`` the grade
+    difference (>= 0), or what the judgement says instead (any sign); ``user`` and ``criterion`` index the name tables
+    (-1 = none); ``judgement`` is the row it came from (for pairs made from two ratings, the row of ``a``).
     """
 
     a: np.ndarray
@@ -73,6 +73,7 @@ class Feedback:
     source, scale            int8 [J] index into ``SOURCES``, ``SCALES``
     weight     float64 [J] >= 0
     comment, id  large_string [J] or None;  time  float64 [J] seconds since the epoch, NaN = unknown, or None
+    strength   float64 [J] in the place of grade differences, NaN = they say it, or None
     """
 
     prompts: pa.LargeStringArray
@@ -97,6 +98,7 @@ class Feedback:
     """What a reader recognised, dropped or set aside, in sentences."""
     places: Places | None = None
     """Where the judgements were read from."""
+    strength: np.ndarray | None = None
 
     # ------------------------------------------------------------------ making
 
@@ -130,6 +132,7 @@ class Feedback:
             comment=[r.comment for r in rows],
             id=[r.id for r in rows],
             time=np.array([np.nan if r.time is None else r.time for r in rows], dtype=np.float64),
+            strength=np.array([np.nan if r.strength is None else r.strength for r in rows], dtype=np.float64),
         )
 
     @classmethod
@@ -149,6 +152,7 @@ class Feedback:
         comment: Any = None,
         id: Any = None,
         time: np.ndarray | None = None,
+        strength: np.ndarray | None = None,
         notes: tuple[str, ...] = (),
         places: Places | None = None,
     ) -> Feedback:
@@ -204,6 +208,7 @@ class Feedback:
             comment=text_or_none(comment),
             id=text_or_none(id),
             time=None if time is None or np.all(np.isnan(time)) else np.asarray(time, dtype=np.float64),
+            strength=None if strength is None or np.all(np.isnan(strength)) else np.asarray(strength, dtype=np.float64),
             notes=notes,
             places=places,
         )
@@ -230,7 +235,10 @@ class Feedback:
             return pa.chunked_array(columns)
 
         sizes = np.concatenate([p.sizes for p in parts])
-        times = [np.full(len(p), np.nan) if p.time is None else p.time for p in parts]
+        times, strengths = (
+            np.concatenate([np.full(len(p), np.nan) if getattr(p, k) is None else getattr(p, k) for p in parts])
+            for k in ("time", "strength")
+        )
         together = cls.from_columns(
             prompts=pa.chunked_array([p.prompts.take(pa.array(p.judgement_prompt)) for p in parts]),
             responses=pa.chunked_array([p.responses.take(pa.array(p.items)) for p in parts]),
@@ -242,7 +250,8 @@ class Feedback:
             weight=np.concatenate([p.weight for p in parts]),
             comment=strings("comment"),
             id=strings("id"),
-            time=np.concatenate(times),
+            time=times,
+            strength=strengths,
             notes=tuple(dict.fromkeys(note for p in parts for note in p.notes)),
         )
         codes = {k: np.concatenate([getattr(p, k) for p in parts]) for k in ("source", "scale")}
@@ -289,6 +298,7 @@ class Feedback:
             lo, hi = self.offsets[j], self.offsets[j + 1]
             items = self.items[lo:hi]
             time = None if self.time is None or np.isnan(self.time[j]) else float(self.time[j])
+            told = None if self.strength is None or np.isnan(self.strength[j]) else float(self.strength[j])
             yield Judgement(
                 prompt=unpack(self.prompts[int(self.prompt_of[items[0]])].as_py()),
                 responses=tuple(unpack(self.responses[int(i)].as_py()) for i in items),
@@ -302,6 +312,7 @@ class Feedback:
                 comment=comment[j] if comment else None,
                 id=ids[j] if ids else None,
                 time=time,
+                strength=told,
             )
 
     def describe(self) -> dict[str, Any]:
@@ -333,6 +344,7 @@ class Feedback:
             comment=None if self.comment is None else self.comment.take(rows_pa),
             id=None if self.id is None else self.id.take(rows_pa),
             time=None if self.time is None else self.time[rows],
+            strength=None if self.strength is None else self.strength[rows],
             places=None if self.places is None else self.places.take(rows),
             **{k: getattr(self, k)[rows] for k in ("user", "criterion", "subset", "source", "scale", "weight")},
         )

@@ -111,6 +111,8 @@ def _errors(fb: Feedback) -> Iterable[Finding]:
     if bad.any():
         mend = "give a number >= 0"
         yield "error", "bad-weight", np.flatnonzero(bad), "weight", "negative, NaN or infinite weight", mend
+    if fb.strength is not None and np.isinf(fb.strength).any():
+        yield "error", "bad-strength", np.flatnonzero(np.isinf(fb.strength)), "strength", "is infinite", "give a number"
     rows = _two_prompts(fb, owner)
     if len(rows):
         mend = "write one judgement a prompt"

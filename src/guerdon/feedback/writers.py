@@ -22,8 +22,9 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -50,11 +51,18 @@ DEFAULT = {".csv": "trl", ".tsv": "trl"}
 BATCH = 10_000
 
 
-def write(feedback: Feedback, path: str | os.PathLike[str], format: str | None = None) -> list[str]:
+def write(
+    feedback: Feedback,
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    columns: Mapping[str, Sequence[Any]] | None = None,
+) -> list[str]:
     """Write to ``path`` and return sentences on what the format could not hold.
 
     path    ``.jsonl``, ``.json`` (an array), ``.csv``, ``.tsv`` or ``.parquet``; text formats also ``.gz``
     format  a name of the table above; None is ``guerdon``, for CSV and TSV ``trl``, or ``rated`` for ratings
+    columns further columns [J] beside the judgements (guerdon's own format only); reading passes over them
 
     The file appears whole or not at all.
     """
@@ -69,14 +77,18 @@ def write(feedback: Feedback, path: str | os.PathLike[str], format: str | None =
         format = "rated" if format == "trl" and bool((feedback.sizes == 1).all()) else format
     if format not in FORMATS:
         raise ConfigError(f"format {format!r} cannot be written; use one of {', '.join(FORMATS)}")
+    if columns and format != "guerdon":
+        raise ConfigError(f"{path}: further columns need guerdon's own format: write .jsonl, .json or .parquet")
     projection = FORMATS[format](feedback)
+    if columns:
+        projection = replace(projection, rows=lambda rows=projection.rows: _beside(rows(), columns))
     if not projection.n:
         raise FeedbackError(f"{path}: nothing to write as {format}; " + "; ".join(projection.drops))
     if suffix[0] in (".csv", ".tsv") and projection.nested:
         raise ConfigError(f"{path}: {format} holds lists, which a table of text cannot; write .jsonl or .parquet")
     with replacing(path) as temporary:
         if suffix[0] == ".parquet":
-            _parquet(projection, temporary, packed=format == "guerdon")
+            _parquet(projection, temporary, packed=format == "guerdon", columns=columns or {})
         else:
             with _text(temporary, zipped) as stream:
                 {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _tsv}[suffix[0]](projection, stream)
@@ -148,12 +160,22 @@ def _tsv(projection: Projection, stream: IO[str]) -> None:
     _csv(projection, stream, "\t")
 
 
-def _parquet(projection: Projection, path: Path, *, packed: bool) -> None:
+def _beside(rows: Iterable[dict[str, Any]], columns: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    for row, *more in zip(rows, *columns.values(), strict=True):
+        yield row | {name: value for name, value in zip(columns, more, strict=True) if value is not None}
+
+
+def _parquet(
+    projection: Projection, path: Path, *, packed: bool, columns: Mapping[str, Sequence[Any]] | None = None
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if packed:
-        pq.write_table(projections.guerdon_table(projection.feedback), path, compression="zstd")
+        table = projections.guerdon_table(projection.feedback)
+        for name, values in (columns or {}).items():
+            table = table.append_column(name, pa.array(values))
+        pq.write_table(table, path, compression="zstd")
         return
     tables = [pa.Table.from_pylist(batch) for batch in _batches(projection.rows())]
     # a chat further on may hold a field that the first do not: the schema is the union of all

@@ -7,15 +7,19 @@ tanh units of the features, so that a linear head cannot have them all.
 """
 
 import time
+from pathlib import Path
 
 import numpy as np
 from scipy.special import expit
 
+from guerdon.errors import FeedbackError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
 from guerdon.papers.frame import Budget, Claim, Row, at_least, at_most, within
 from guerdon.papers.index import paper
+from guerdon.reward.learned.ensemble import EnsembleReward, aggregate
 from guerdon.reward.learned.model import RewardModel
+from guerdon.reward.learned.sources import accuracy
 from guerdon.worlds.annotators import Annotator
 from guerdon.worlds.people import Population
 from guerdon.worlds.pool import Pool
@@ -30,8 +34,34 @@ def check(budget: Budget) -> Claim:
     return Claim(
         PAPER.slug,
         [speed(budget), cached(budget), ensemble(budget), classification(budget), across(budget), annotator(budget)],
-        left=("check 5, HH-RLHF text: the set does not ship with the library (see the table of feature maps)",),
+        left=("check 5, HH-RLHF text: the set does not ship with the library; text(folder) checks it",),
     )
+
+
+def text(folder: Path, budget: Budget | None = None, *, most: int = 2000, encoder: str = "minilm") -> Row:
+    """Check 5: a linear head on text features of HH-RLHF, a file of comparisons for each of its halves in ``folder``.
+
+    ``folder`` holds ``harmless*.jsonl*`` and ``helpful*.jsonl*``, either of them; at most ``most`` comparisons of each.
+    """
+    files = {half: next(iter(sorted(folder.glob(f"{half}*.jsonl*"))), None) for half in ("harmless", "helpful")}
+    figures: dict[str, list[float]] = {half: [] for half, path in files.items() if path is not None}
+    if not figures:
+        raise FeedbackError(f"{folder} has no harmless*.jsonl or helpful*.jsonl: give a folder of HH-RLHF")
+    again = "largest difference of a second fit"
+    figures[again] = []
+    for half, path in files.items():
+        if path is None:
+            continue
+        feedback = Feedback.read(path)
+        feedback = feedback.take(np.sort(np.random.default_rng(0).permutation(len(feedback))[:most]))
+        for seed in (budget or Budget()).seeds(3):
+            train, test = feedback.split("prompt", 0.3, seed)
+            first, second = (RewardModel(encoder=encoder, seed=seed).fit(train) for _ in range(2))
+            figures[half].append(accuracy(first, test))
+            told = test.candidates.take(test.used[:50])
+            figures[again].append(float(np.abs(first.score(told).value - second.score(told).value).max()))
+    bounds = [at_least(half, 0.52) for half in figures if half != again] + [at_most(again, 0.0, each=True)]
+    return Row("5 HH-RLHF text", figures, bounds, "accuracy; score")
 
 
 class World:
@@ -112,16 +142,15 @@ def ensemble(budget: Budget) -> Row:
     for seed in budget.seeds(3):
         world = World(seed)
         feedback = world.feedback(1000, 1.0, seed=seed)
-        members = []
-        for member in range(8):
-            draw = np.random.default_rng([seed, member]).integers(0, len(feedback), len(feedback))
-            plain = {"head": "mlp", "hidden": [256, 128], "dropout": 0.0, "weight_decay": 0.0, "seed": member}
-            model = world.fit(feedback.take(draw), **plain)
-            values = world.values(model)
-            members.append((values - values.mean()) / values.std())
-        v = np.array(members)
+        model = EnsembleReward(
+            encoder=world.pool.encoder(), members=8, hidden=[256, 128], weight_decay=0.0, seed=seed
+        ).fit(feedback)
+        v = model.member_values(model.features(world.test.reshape(-1, DIM))).reshape(8, TEST_PROMPTS, N)
+        v = (v - v.mean((1, 2), keepdims=True)) / v.std((1, 2), keepdims=True)
         figures["single"].append(float(np.mean([world.best_of_n(member) for member in v])))
-        together = {"mean of 8": v.mean(0), "minimum of 8": v.min(0), "mean - variance": v.mean(0) - 0.5 * v.var(0)}
+        ways = {"mean of 8": "mean", "minimum of 8": "min", "mean - variance": "uwo"}
+        flat = v.reshape(8, -1)
+        together = {name: aggregate(flat, way, 0.5).reshape(TEST_PROMPTS, N) for name, way in ways.items()}
         for name, values in {**together, "oracle": world.gold_test}.items():
             figures[name].append(world.best_of_n(values))
     bounds = [

@@ -109,6 +109,10 @@ class Reward:
         scores = self.score(Candidates(prompts, completions, **known, extra=extra))
         return [float(v) if np.isfinite(v) else None for v in scores.value]
 
+    def confidence(self, candidates: Candidates) -> np.ndarray:
+        """float64 [n] in [0, 1]: how far each score can be trusted, for rewards that can say."""
+        raise TypeError(f"{self.name} does not say how far its scores can be trusted")
+
     def explain(self, candidates: Candidates) -> dict[str, Sequence[Any]]:
         """Attributions by name, each of length n, for rewards that can say more."""
         raise TypeError(f"{self.name} does not explain its scores")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -37,13 +38,7 @@ class Model:
 
     def parameters(self) -> list[tuple[str, Any, str]]:
         """(name, default under this preset, one line of documentation) of each hyper-parameter."""
-        docs = _parameter_docs(inspect.getdoc(self.cls) or "")
-        signature = inspect.signature(self.cls.__init__)
-        rows = []
-        for p in signature.parameters.values():
-            if p.kind is p.KEYWORD_ONLY:
-                rows.append((p.name, self.preset.get(p.name, p.default), docs.get(p.name, "")))
-        return rows
+        return documented_parameters(self.cls, self.preset)
 
     def make(self, **settings: Any) -> FittedReward:
         """A fresh, unfitted model with ``settings`` over the preset."""
@@ -54,6 +49,19 @@ class Model:
         model = self.cls(**{**self.preset, **settings})
         model.name = self.name
         return model
+
+
+def documented_parameters(
+    target: Callable[..., Any], preset: Mapping[str, Any] | None = None
+) -> list[tuple[str, Any, str]]:
+    """(name, default under ``preset``, one line of documentation) of each keyword-only argument of a callable."""
+    docs, preset = _parameter_docs(inspect.getdoc(target) or ""), preset or {}
+    signature = inspect.signature(target.__init__ if isinstance(target, type) else target)
+    return [
+        (p.name, preset.get(p.name, p.default), docs.get(p.name, ""))
+        for p in signature.parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    ]
 
 
 def _parameter_docs(doc: str) -> dict[str, str]:
@@ -101,10 +109,175 @@ MODELS: dict[str, Model] = {
             True,
         ),
         Model(
+            "reward-features",
+            "guerdon.reward.personal.reward_features:RewardFeatures",
+            "learned features (linear or a network) x free person weights, fixed prior",
+            "023",
+            {},
+            True,
+        ),
+        Model(
+            "components",
+            "guerdon.reward.personal.components:ComponentsReward",
+            "principal components of preference differences x softmax person weights, trust learned",
+            "061",
+            {},
+            True,
+        ),
+        Model(
+            "drm",
+            "guerdon.reward.personal.components:ComponentsReward",
+            "the same with the paper's settings (DRM)",
+            "061",
+            {"head": "expert", "normalize": "person", "temperature": 1.0, "gain": 1.0},
+            True,
+        ),
+        Model(
+            "attributes",
+            "guerdon.reward.personal.attributes:AttributeReward",
+            "named attributes (prompted likelihood differences) x person weights, readable",
+            "073",
+            {},
+            True,
+        ),
+        Model(
+            "factorization",
+            "guerdon.reward.personal.factorization:FactorizationReward",
+            "people x candidates by identity, reads no text: a yardstick where candidates recur",
+            "020",
+            {},
+            True,
+        ),
+        Model(
+            "peer-reviewed",
+            "guerdon.reward.learned.peer_review:PeerReviewed",
+            "two MLPs under label noise, each learning from the pairs the other believes",
+            "086",
+            {},
+        ),
+        Model(
+            "robust",
+            "guerdon.reward.learned.robust:RobustReward",
+            "an MLP with noise-robust loss, cartography, contrastive and meta-learning terms",
+            "086, 105",
+            {},
+        ),
+        Model(
+            "basereward",
+            LEARNED,
+            "two layers with SiLU, logistic comparisons (BaseReward's head)",
+            "056",
+            {"head": "mlp", "activation": "silu", "dropout": 0.0},
+        ),
+        Model(
+            "ensemble",
+            "guerdon.reward.learned.ensemble:EnsembleReward",
+            "many heads trained at once on bootstrap samples; spread, pessimism",
+            "109, 112",
+            {},
+        ),
+        Model(
+            "sparse-autoencoder",
+            "guerdon.reward.learned.sparse_autoencoder:SparseReward",
+            "linear utility of a TopK autoencoder's latents: scores as sums of features, which can be edited",
+            "113",
+            {},
+        ),
+        Model(
+            "experts",
+            "guerdon.reward.learned.experts:ExpertsReward",
+            "a router over categories of prompts, a head a capability, an aggregator fitted to people",
+            "118",
+            {},
+        ),
+        Model(
+            "auto",
+            "guerdon.reward.auto:AutoReward",
+            "fits several of these and keeps the one that people held out agree with; says why",
+            "020, 023, 061",
+            {},
+        ),
+        Model(
+            "ideal-point",
+            "guerdon.reward.personal.ideal_point:IdealPointReward",
+            "distance to a mixture of shared ideal points, or ideal directions by prompt",
+            "021",
+            {},
+            True,
+        ),
+        Model(
+            "pal",
+            "guerdon.reward.personal.ideal_point:IdealPointReward",
+            "the same with the paper's settings (PAL)",
+            "021",
+            {"k": 2, "projector": "mlp", "loss": "hinge", "prior": "none"},
+            True,
+        ),
+        Model(
+            "variational",
+            "guerdon.reward.personal.variational:VariationalReward",
+            "a latent person read from a few comparisons by a set encoder; uncertainty, active questions",
+            "071",
+            {},
+            True,
+        ),
+        Model(
+            "vpl",
+            "guerdon.reward.personal.variational:VariationalReward",
+            "the same with the paper's settings (VPL)",
+            "071",
+            {"latent": 512, "hidden": 512, "learning_rate": 1e-4, "kl_weight": 3e-6, "prior": "none"},
+            True,
+        ),
+        Model(
+            "general-preference",
+            "guerdon.reward.learned.general_preference:GeneralPreference",
+            "skew-symmetric preference of embeddings: cycles too, no score of a candidate alone",
+            "052",
+            {},
+        ),
+        Model(
+            "mixture",
+            "guerdon.reward.learned.mixture:MixtureReward",
+            "several rewards and a router by prompt or person, re-weighted for people by Hedge",
+            "016, 014",
+            {},
+            True,
+        ),
+        Model(
+            "micro",
+            "guerdon.reward.learned.mixture:MixtureReward",
+            "the same with the paper's number of rewards (MiCRo)",
+            "016",
+            {"heads": 10, "balance": 0.1},
+            True,
+        ),
+        Model(
             "backbone",
             "guerdon.reward.learned.backbone:BackboneReward",
             "a transformers backbone with a score head, end to end (full or LoRA)",
             "047",
+            {},
+        ),
+        Model(
+            "grm",
+            "guerdon.reward.learned.backbone:BackboneReward",
+            "the same, its hidden states kept by a text loss on the responses, two-layer head (GRM)",
+            "067",
+            {"regularizer": "sft", "value_head": "mlp", "gradient_clip": 5.0},
+        ),
+        Model(
+            "context",
+            "guerdon.reward.learned.context:ContextReward",
+            "a reward given a written context (the column criterion); without one, the plain linear utility",
+            "068",
+            {},
+        ),
+        Model(
+            "probed",
+            "guerdon.reward.learned.probed:ProbedReward",
+            "linear utility that falls back to the reference where no preference dimension is in play",
+            "033",
             {},
         ),
     ]

@@ -109,6 +109,12 @@ class Columns:
         )
         return np.asarray(column.cast(pa.float64()))
 
+    def optional_number(self, name: str) -> np.ndarray:
+        """A column of numbers, float64, NaN where there is none."""
+        column = self.table[name]
+        self.refuse(not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)))
+        return np.asarray(column.cast(pa.float64()).fill_null(np.nan))
+
     def label(self, name: str, *, empty: bool = False) -> pa.ChunkedArray:
         """A column of names: text, or whole numbers as text; empty text is no name unless ``empty``."""
         column = self.table[name]

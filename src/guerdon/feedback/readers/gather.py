@@ -126,7 +126,8 @@ class Builder:
         self._judgements: list[Judgement] = []
         self._records: list[int] = []
         self._chunks: dict[str, list[Any]] = {k: [] for k in ("prompts", "responses", *self.TEXTS)}
-        self._numbers: dict[str, list[np.ndarray]] = {k: [] for k in ("sizes", "grades", "weight", "time", "record")}
+        names = ("sizes", "grades", "weight", "time", "strength", "record")
+        self._numbers: dict[str, list[np.ndarray]] = {k: [] for k in names}
 
     def add(self, judgement: Judgement, record: int) -> None:
         """One more judgement, read from ``record``."""
@@ -145,7 +146,9 @@ class Builder:
         numbers["sizes"].append(np.array([len(r.responses) for r in rows], np.int64))
         numbers["grades"].append(np.array([g for r in rows for g in r.grades], np.float64))
         numbers["weight"].append(np.array([r.weight for r in rows], np.float64))
-        numbers["time"].append(np.array([np.nan if r.time is None else r.time for r in rows], np.float64))
+        for name in ("time", "strength"):
+            values = [getattr(r, name) for r in rows]
+            numbers[name].append(np.array([np.nan if v is None else v for v in values], np.float64))
         numbers["record"].append(np.array(self._records, np.int64))
         self._judgements, self._records = [], []
 
@@ -159,6 +162,7 @@ class Builder:
             grades=numbers["grades"],
             weight=numbers["weight"],
             time=numbers["time"],
+            strength=numbers["strength"],
             places=Places.of(container, numbers["record"], counted=False),
             **texts,
         )

@@ -1,8 +1,8 @@
 """guerdon's own format: one judgement a line, nothing lost.
 
 ``prompt`` and ``responses`` (texts or chat messages), ``grades`` (one a response), and optionally ``user``,
-``criterion``, ``subset``, ``source``, ``scale``, ``weight``, ``comment``, ``id``, ``time``. In Parquet and CSV-like
-tables texts are packed strings (see ``feedback.messages``) and the file says so in its metadata.
+``criterion``, ``subset``, ``source``, ``scale``, ``weight``, ``comment``, ``id``, ``time``, ``strength``. In Parquet
+and CSV-like tables texts are packed strings (see ``feedback.messages``) and the file says so in its metadata.
 """
 
 from collections.abc import Iterable
@@ -44,6 +44,7 @@ def judgements(row: Row) -> Iterable[Judgement]:
         scale=_one_of(row, "scale", SCALES),
         **{name: row.name(name) for name in NAMES if name in row},
         **row.meta("weight", "time"),
+        strength=row.number("strength") if row.data.get("strength") is not None else None,
     )
 
 
@@ -67,6 +68,8 @@ def columns(table: Columns) -> dict[str, object]:
     flat, numbers = pc.list_flatten(lists), pc.list_flatten(grades)
     inner = Columns(pa.table({"responses": flat, "grades": numbers}), table.tally, packed=table.packed)
     out = table.meta("weight", "time")
+    if table.has("strength"):
+        out["strength"] = table.optional_number("strength")
     out |= {name: table.label(name, empty=True) for name in NAMES if table.has(name)}
     for name, known in (("source", SOURCES), ("scale", SCALES)):
         if table.has(name):
@@ -102,7 +105,7 @@ GUERDON = Format(
     ("prompt", "responses", "grades"),
     _fits,
     judgements,
-    fast=Fast(("prompt",), (), columns, also=("responses", "grades", "source", "scale")),
+    fast=Fast(("prompt",), (), columns, also=("responses", "grades", "source", "scale", "strength")),
 )
 
 

@@ -23,7 +23,14 @@ from guerdon.errors import ConfigError, FeedbackError, ModelError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
 from guerdon.reward.base import Scores
-from guerdon.reward.learned.backbone_model import linear, open_backbone, save_memory
+from guerdon.reward.learned.backbone_model import (
+    fit_value_head,
+    language_head,
+    linear,
+    mlp_value_head,
+    open_backbone,
+    save_memory,
+)
 from guerdon.reward.learned.classifier import BUDGET, BUDGET_ELSEWHERE, score_texts
 from guerdon.reward.learned.features import FeatureScaling, inner_split
 from guerdon.reward.learned.finetune import Recipe, bar, train
@@ -34,13 +41,22 @@ from guerdon.reward.learned.lora import add_lora, merge_lora
 from guerdon.reward.learned.minibatches import Texts, members, over
 from guerdon.reward.learned.prefix import base_of
 from guerdon.reward.learned.readout import LastToken, MeanPool, read
-from guerdon.reward.learned.rendering import Renderer, positions
+from guerdon.reward.learned.regularizers import KINDS, LanguageRegularizer, TextLoss
+from guerdon.reward.learned.rendering import Renderer, positions, prompt_keys
 
 log = logging.getLogger(__name__)
 
 TUNINGS = ("auto", "full", "lora", "head")
 STARTS = ("probe", "zero")
 LIKELIHOODS = ("bradley-terry", "plackett-luce")
+CHOICES = {
+    "tuning": TUNINGS,
+    "start": STARTS,
+    "likelihood": LIKELIHOODS,
+    "regularizer": KINDS,
+    "value_head": ("linear", "mlp"),
+    "keep": ("best", "last"),
+}
 LARGE = 500_000_000  # parameters above which auto tunes adapters
 PROBED = 20_000  # most data the head's start is solved on
 LONGEST = 2048  # tokens read where nothing is said
@@ -72,6 +88,16 @@ class BackboneReward(FittedReward):
     ties : half (a tie is p = 1/2), drop, or davidson (ties are an outcome of their own)
     max_pairs : at most so many pairs a person made from separate ratings; null keeps all
     center : coefficient that keeps the scores of a comparison around zero
+    pull : coefficient that keeps the head's weights near those it starts with (a reference direction)
+    regularizer : text loss on the same hidden states: none, sft, dpo or dpo-reference (causal language models)
+    regularizer_weight : its share alpha of the loss, in [0, 1); small models need 0.1 where large ones need 0.01
+    regularizer_beta : factor of the log-likelihoods in the text loss
+    sft_logsigmoid : whether sft is -log sigmoid(beta l) or plain -l, l the log-likelihood of the chosen response
+    value_head : linear, or mlp (dropout, linear, ReLU, linear)
+    value_width : width of the mlp value head
+    value_dropout : dropout before the mlp value head
+    keep : the state a fit ends in: best (lowest held-out loss) or last (nothing is held out)
+    gradient_clip : largest norm of a step's gradient
     gradient_checkpointing : compute activations again in the backward pass, to save memory
     share_prefix : run a prompt's tokens once for all its responses where that is predicted to be less work
     seed : seeds the inner split, the order of the data and the adapters
@@ -105,6 +131,16 @@ class BackboneReward(FittedReward):
         ties: str = "half",
         max_pairs: int | None = 500,
         center: float = 0.0,
+        pull: float = 0.0,
+        regularizer: str = "none",
+        regularizer_weight: float = 0.01,
+        regularizer_beta: float = 0.1,
+        sft_logsigmoid: bool = True,
+        value_head: str = "linear",
+        value_width: int = 1024,
+        value_dropout: float = 0.1,
+        keep: str = "best",
+        gradient_clip: float = 1.0,
         gradient_checkpointing: bool = False,
         share_prefix: bool = True,
         seed: int = 0,
@@ -119,6 +155,8 @@ class BackboneReward(FittedReward):
         self.tokenizer: Any = None
         self.readout: LastToken | MeanPool | None = None
         self.renderer: Renderer | None = None
+        self.lm_head: torch.nn.Module | None = None
+        """The head that writes, after a fit with a text loss (diagnostics; it is not saved)."""
 
     @property
     def params(self) -> dict[str, Any]:
@@ -147,7 +185,7 @@ class BackboneReward(FittedReward):
         begin = time.perf_counter()
         s = self.settings
         if validation is None:
-            fitting, held_out = inner_split(feedback, s["seed"])
+            fitting, held_out = (feedback, None) if s["keep"] == "last" else inner_split(feedback, s["seed"])
             together = feedback
         else:
             together = Feedback.concatenate([feedback, validation])
@@ -164,13 +202,17 @@ class BackboneReward(FittedReward):
         self._start(texts, data, held, tuning)
         history = None
         if tuning != "head":
+            language = self._language(together, texts, data)
             parameters = self._trainable(tuning)
+            known = None if s["keep"] == "last" else held
             with bar(progress) as watch:
-                history = train(self.readout, texts, data, held, parameters, self._recipe(tuning), watch)
+                history = train(self.readout, texts, data, known, parameters, self._recipe(tuning), watch, language)
             if tuning == "lora":
                 merge_lora(self._body())
         self.model.requires_grad_(False)
         self.model.eval()
+        if self.lm_head is not None:
+            self.lm_head.requires_grad_(False)
         self.summary = {
             "data": len(data),
             "held_out": 0 if held is None else len(held),
@@ -192,7 +234,49 @@ class BackboneReward(FittedReward):
         """Load the backbone with a head that gives zero, and decide how it is read."""
         s = self.settings
         self.model, self.tokenizer, self.readout = open_backbone(s["backbone"], s["share_prefix"])
+        self.shape_head()
         self.place()
+        self.lm_head = None
+        if self.regularized:
+            if not isinstance(self.readout, LastToken):
+                raise ConfigError(f"regularizer={s['regularizer']}: {s['backbone']} reads both ways and writes no text")
+            self.lm_head = language_head(s["backbone"], self.model).to(self.device)
+
+    @property
+    def regularized(self) -> bool:
+        """Whether a text loss takes part in the fit."""
+        return self.settings["regularizer"] != "none" and self.settings["regularizer_weight"] > 0
+
+    def shape_head(self) -> None:
+        """Put the head of the settings in the place of the linear one the backbone was opened with."""
+        s = self.settings
+        if s["value_head"] == "mlp":
+            assert self.readout is not None
+            mlp_value_head(self.model, self.readout, s["value_width"], s["value_dropout"], s["seed"])
+
+    def _language(self, feedback: Feedback, texts: Texts, data: Likelihood) -> LanguageRegularizer | None:
+        """The text loss on the responses of ``texts``, its reference taken from the model as it is now."""
+        if self.lm_head is None:
+            return None
+        s = self.settings
+        assert self.renderer is not None
+        assert isinstance(self.readout, LastToken)
+        used = feedback.used
+        candidates = feedback.candidates.take(used)
+        starts = np.zeros(len(texts.sequences), dtype=np.int64)
+        starts[used] = self.renderer.response_starts(candidates, self.renderer(candidates))
+        loss = TextLoss(s["regularizer"], s["regularizer_beta"], s["sft_logsigmoid"])
+        language = LanguageRegularizer(self.lm_head, s["regularizer_weight"], loss, starts)
+        if s["regularizer"] == "dpo-reference":
+            return language.with_reference(self.readout, texts, np.unique(members(data)[0]), self.budget)
+        return language
+
+    def hidden(self, candidates: Candidates) -> np.ndarray:
+        """float64 [n, d] states that the scores are read from (for probes); NaN where a candidate cannot be read."""
+        if self.readout is None or self.renderer is None:
+            raise ModelError("this reward is not fitted yet; call fit(feedback), or open a saved one with guerdon.load")
+        rendered = self.renderer(candidates)
+        return read(self.readout, rendered.tokens, rendered.types, prompt_keys(candidates), self.budget, "hidden")[0]
 
     def place(self) -> None:
         """Put the model where it runs and fix what it reads."""
@@ -255,7 +339,6 @@ class BackboneReward(FittedReward):
     def _start(self, texts: Texts, data: Likelihood, held: Likelihood | None, tuning: str) -> None:
         """Set the head to the optimum of the frozen features, or leave it at zero."""
         assert self.readout is not None
-        head = linear(self.readout.head)
         if tuning != "head" and self.settings["start"] == "zero":
             return
         rng = np.random.default_rng(self.settings["seed"])
@@ -266,8 +349,12 @@ class BackboneReward(FittedReward):
         states = self._states(texts, used)
         scaling = FeatureScaling()
         scaling.fit(states[np.searchsorted(used, np.unique(mine))])
-        probe = LinearHead(l2="auto")
-        probe.fit(scaling(states), over(data, used), None if held is None else over(held, used))
+        known = None if held is None else over(held, used)
+        if isinstance(self.readout.head, torch.nn.Sequential):
+            fit_value_head(self.readout.head, scaling, states, over(data, used), known, self.settings["seed"])
+            return
+        head, probe = linear(self.readout.head), LinearHead(l2="auto")
+        probe.fit(scaling(states), over(data, used), known)
         weight = probe.weight * scaling.scale
         with torch.no_grad():
             head.weight[0] = torch.as_tensor(weight, dtype=head.weight.dtype)
@@ -295,6 +382,11 @@ class BackboneReward(FittedReward):
         if s["gradient_checkpointing"]:
             save_memory(body)
         found = [(n, p, False) for n, p in body.named_parameters() if p.requires_grad]
+        if self.lm_head is not None:  # adapters leave it as it is; tied weights are among the body's
+            self.lm_head.requires_grad_(tuning != "lora")
+            own = {id(p) for _, p, _ in found}
+            writes = [(f"lm_head.{n}", p, False) for n, p in self.lm_head.named_parameters() if id(p) not in own]
+            found += [entry for entry in writes if entry[1].requires_grad]
         return found + [(f"head.{n}", p, True) for n, p in head.named_parameters()]
 
     def _recipe(self, tuning: str) -> Recipe:
@@ -305,6 +397,8 @@ class BackboneReward(FittedReward):
             head_learning_rate=s["head_learning_rate"] or 10 * rate,
             batch_tokens=self.budget,
             looks=4,
+            clip=s["gradient_clip"],
+            pull=s["pull"],
             **{k: s[k] for k in ("weight_decay", "epochs", "batch", "warmup")},
             **{k: s[k] for k in ("center", "patience", "seed", "checkpoint")},
         )
@@ -333,18 +427,25 @@ class BackboneReward(FittedReward):
 
 def _check(s: dict[str, Any]) -> None:
     """Refuse settings that make no sense."""
-    for name, choices in (("tuning", TUNINGS), ("start", STARTS), ("likelihood", LIKELIHOODS)):
+    for name, choices in CHOICES.items():
         if s[name] not in choices:
             raise ConfigError(f"{name}={s[name]!r} is unknown; use one of {', '.join(choices)}")
+    if s["regularizer"] != "none" and s["tuning"] == "head":
+        raise ConfigError("tuning=head: a text loss has nothing to change in a frozen backbone; use full or lora")
+    if not 0 <= s["regularizer_weight"] < 1:
+        raise ConfigError(f"regularizer_weight={s['regularizer_weight']}: use a share in [0, 1)")
+    for name in ("regularizer_beta", "value_width", "gradient_clip"):
+        if not s[name] > 0:
+            raise ConfigError(f"{name}={s[name]}: use a number above 0")
     for name in ("lora_rank", "lora_alpha", "batch", "batch_tokens", "patience", "epochs", "max_length"):
         if s[name] is not None and not s[name] > 0:
             raise ConfigError(f"{name}={s[name]}: use a number above 0")
     for name in ("learning_rate", "head_learning_rate"):
         if s[name] is not None and not 0 < s[name] < 1:
             raise ConfigError(f"{name}={s[name]}: use a number between 0 and 1, e.g. 2e-5")
-    for name in ("label_smoothing", "warmup"):
+    for name in ("label_smoothing", "warmup", "value_dropout"):
         if not 0 <= s[name] < 1:
             raise ConfigError(f"{name}={s[name]}: use a share in [0, 1)")
-    for name in ("margin", "center", "weight_decay"):
+    for name in ("margin", "center", "pull", "weight_decay"):
         if not s[name] >= 0:
             raise ConfigError(f"{name}={s[name]}: use a number of at least 0")

@@ -2,8 +2,9 @@
 
 A decoder is saved as transformers' ``AutoModelForSequenceClassification`` (one output, ``problem_type="regression"``,
 a pad token that is not eos, adapters merged), so ``pipeline("text-classification")``, vLLM and guerdon give the same
-number. ``config.json`` carries an entry ``guerdon`` with the template's hash and the fit. For a mean-pooled encoder
-transformers has no such class: ``backbone/`` holds the encoder and its tokenizer, ``model.safetensors`` the head.
+number. ``config.json`` carries an entry ``guerdon`` with the template's hash and the fit. For a mean-pooled encoder or
+a decoder whose head has two layers transformers has no such class: ``backbone/`` holds the transformer and its
+tokenizer, ``model.safetensors`` the head.
 
 ``selftest.json`` has three examples with their exact tokens and the score each must get; every loader can check it,
 and guerdon does. A directory is written beside its place and renamed at the end.
@@ -23,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 from guerdon.errors import ModelError
 from guerdon.feedback.schema import Candidates
 from guerdon.reward.learned.classifier import SELFTEST, TOLERANCE, quietly, verify_selftest
-from guerdon.reward.learned.readout import LastToken, MeanPool
+from guerdon.reward.learned.prefix import base_of
+from guerdon.reward.learned.readout import LastToken
 from guerdon.reward.storage import CARD, CONFIG, EXAMPLES, FORMAT, check_place, plain
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def save(reward: BackboneReward, directory: Path) -> Path:
 
 def _write(reward: BackboneReward, place: Path) -> None:
     from safetensors.torch import save_file
+    from torch.nn import Linear
 
     assert reward.renderer is not None
     about = {
@@ -66,7 +69,8 @@ def _write(reward: BackboneReward, place: Path) -> None:
         "max_length": reward.renderer.max_length,
         "too_long": reward.renderer.too_long,
     }
-    if isinstance(reward.readout, LastToken):
+    assert reward.readout is not None
+    if isinstance(reward.readout, LastToken) and isinstance(reward.readout.head, Linear):
         reward.model.config.guerdon = about
         with quietly():
             reward.model.save_pretrained(place)
@@ -75,9 +79,8 @@ def _write(reward: BackboneReward, place: Path) -> None:
         config = json.loads((place / CONFIG).read_text(encoding="utf-8"))
         _dump(place / CONFIG, {**config, "guerdon": about})
     else:
-        assert isinstance(reward.readout, MeanPool)
         with quietly():
-            reward.model.save_pretrained(place / BODY)
+            base_of(reward.model).save_pretrained(place / BODY)
             reward.tokenizer.save_pretrained(place / BODY)
         state = {k: v.detach().cpu().contiguous() for k, v in reward.readout.head.state_dict().items()}
         save_file(state, str(place / HEAD))
@@ -149,6 +152,7 @@ def load(cls: type[BackboneReward], directory: Path, verify: bool) -> Any:
     reward.model, reward.tokenizer, reward.readout = open_backbone(
         str(place), reward.settings["share_prefix"], trained=True
     )
+    reward.shape_head()
     if pooled:
         try:
             reward.readout.head.load_state_dict(load_file(str(directory / HEAD)))

@@ -8,7 +8,10 @@ clipped gradients, dropout off (as TRL's reward trainer), bfloat16 autocast on G
 several times an epoch; the best state is kept and training ends when it has not improved for a while.
 
 Centring (Eisenstein et al. 2023, arXiv:2312.09244; TRL's ``center_rewards_coefficient``) adds c (sum of the utilities
-of a datum)^2, so that scores stay around zero.
+of a datum)^2, so that scores stay around zero. ``pull`` adds pull / 2 |w - w0|^2 for the head's weights w, w0 being
+those it starts with: a reference direction. A text loss on the same hidden states
+(:mod:`guerdon.reward.learned.regularizers`) takes the share ``alpha`` of the loss; dropout is on in the head alone,
+where it has any.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from guerdon.reward.learned.checkpoints import Checkpoint, moments, restore_mome
 from guerdon.reward.learned.likelihood import Likelihood
 from guerdon.reward.learned.minibatches import Sizes, Texts, centring, local, members, steps_of
 from guerdon.reward.learned.readout import LastToken, MeanPool
+from guerdon.reward.learned.regularizers import LanguageRegularizer
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,7 @@ class Recipe:
     looks: int
     seed: int
     clip: float = 1.0
+    pull: float = 0.0
     checkpoint: str | None = None
 
 
@@ -72,15 +77,33 @@ def utilities(
     readout: Trainable, texts: Texts, used: np.ndarray, budget: int, history: History | None = None
 ) -> Tensor:
     """float32 [len(used)] utilities of candidates, differentiable, in the order of ``used``."""
+    return _run(readout, texts, used, budget, history, None)[0]
+
+
+def _run(
+    readout: Trainable,
+    texts: Texts,
+    used: np.ndarray,
+    budget: int,
+    history: History | None,
+    language: LanguageRegularizer | None,
+) -> tuple[Tensor, Tensor | None]:
+    """(utilities, and with ``language`` log-likelihoods) float32 [len(used)] of candidates, of one pass."""
     sequences = [texts.sequences[i] for i in used]
     types = None if texts.types is None else [texts.types[i] for i in used]
     batches = readout.plan(sequences, [int(texts.prompts[i]) for i in used], budget)
-    values = torch.cat([readout.values(sequences, types, batch) for batch in batches])
     if history is not None:
         history.tokens += sum(b.tokens for b in batches)
         history.padded_tokens += sum(map(len, sequences))
     order = np.argsort([row for batch in batches for row in batch.rows])
-    return values[torch.from_numpy(order).to(values.device)]
+    if language is None:
+        values = torch.cat([readout.values(sequences, types, batch) for batch in batches])
+        return values[torch.from_numpy(order).to(values.device)], None
+    assert isinstance(readout, LastToken)
+    parts = [language.run(readout, sequences, language.starts[used], batch) for batch in batches]
+    values, ell = (torch.cat(column) for column in zip(*parts, strict=True))
+    where = torch.from_numpy(order).to(values.device)
+    return values[where], ell[where]
 
 
 def held_loss(readout: Trainable, texts: Texts, data: Likelihood, theta: np.ndarray, budget: int) -> float:
@@ -99,11 +122,13 @@ def train(
     parameters: Sequence[tuple[str, torch.nn.Parameter, bool]],
     recipe: Recipe,
     watch: Callable[[int, int, float], None] | None = None,
+    language: LanguageRegularizer | None = None,
 ) -> History:
     """Train ``parameters`` (name, tensor, whether it belongs to the head) in place.
 
-    ``watch(step, steps, held-out loss)`` is called after every step. Ends in the state with the lowest held-out loss,
-    or the last one without held-out data. With ``recipe.checkpoint`` a killed run goes on where it was.
+    ``language`` adds a text loss. ``watch(step, steps, held-out loss)`` is called after every step. Ends in the state
+    with the lowest held-out loss, or the last one without held-out data. With ``recipe.checkpoint`` a killed run goes
+    on where it was.
 
     Raises
     ------
@@ -119,7 +144,12 @@ def train(
     sizes = Sizes(readout, texts, flat)
     history, best, best_loss, stale, bad = History(), None, math.inf, 0, 0
     every = max(1, per_epoch // recipe.looks)
-    keep = None if recipe.checkpoint is None else Checkpoint(recipe.checkpoint, _fingerprint(texts, data, held, recipe))
+    anchors = {name: p.detach().clone() for name, p, head in parameters if head} if recipe.pull else {}
+    keep = (
+        None
+        if recipe.checkpoint is None
+        else Checkpoint(recipe.checkpoint, _fingerprint(texts, data, held, recipe, language))
+    )
     state = None if keep is None else keep.load()
     if state is not None:
         stored, about = state
@@ -144,7 +174,12 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * _rise_and_fall(history.steps, total, recipe.warmup)
         optimizer.zero_grad(set_to_none=True)
-        finite = _gradients(readout, texts, data, theta, step, sizes, recipe, history)
+        with _dropout(readout.head, [recipe.seed, history.steps]):
+            finite = _gradients(readout, texts, data, theta, step, sizes, recipe, history, language)
+        for name, anchor in anchors.items():
+            grad = tensors[name].grad
+            if grad is not None:
+                grad.add_(tensors[name].detach() - anchor, alpha=recipe.pull)
         norm = float(torch.nn.utils.clip_grad_norm_(tensors.values(), recipe.clip))
         history.steps += 1
         if finite and math.isfinite(norm):
@@ -188,6 +223,7 @@ def _gradients(
     sizes: Sizes,
     recipe: Recipe,
     history: History,
+    language: LanguageRegularizer | None = None,
 ) -> bool:
     """Add the gradient of one step's mean loss to the parameters; False where scores are no numbers."""
     flat, starts, weight = members(data)
@@ -195,17 +231,41 @@ def _gradients(
         share = weight[part].sum() / max(weight[step].sum(), 1e-12)
         small, used = local(data.take(part))
         with _autocast(readout):
-            u = utilities(readout, texts, used, recipe.batch_tokens, history)
+            if language is None:
+                u, ell = utilities(readout, texts, used, recipe.batch_tokens, history), None
+            else:
+                u, ell = _run(readout, texts, used, recipe.batch_tokens, history, language)
         now = u.detach().double().cpu().numpy()
         if not np.isfinite(now).all():
             return False
         _, du, dtheta = small(now, theta.detach().numpy())
         if recipe.center:
             du = du + recipe.center * centring(small, now)
-        u.backward(torch.as_tensor(du * share, dtype=u.dtype, device=u.device))
+        if language is None or ell is None:
+            u.backward(torch.as_tensor(du * share, dtype=u.dtype, device=u.device))
+        else:
+            dtheta = (1 - language.weight) * dtheta
+            preference = (u * torch.as_tensor(du, dtype=u.dtype, device=u.device)).sum()
+            text = language.mean(small, used, texts, ell)
+            (share * ((1 - language.weight) * preference + language.weight * text)).backward()
         if len(dtheta):
             theta.grad = torch.as_tensor(dtheta * share) + (0 if theta.grad is None else theta.grad)
     return True
+
+
+@contextmanager
+def _dropout(head: torch.nn.Module, seed: list[int]) -> Iterator[None]:
+    """Dropout of the head on, drawn by ``seed``; torch's global generators are left as they were."""
+    if not any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in head.modules()):
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        head.train()
+        try:
+            yield
+        finally:
+            head.eval()
 
 
 def _rise_and_fall(step: int, total: int, warmup: float) -> float:
@@ -214,9 +274,16 @@ def _rise_and_fall(step: int, total: int, warmup: float) -> float:
     return min((step + 1) / rise, (total - step) / max(1, total - rise))
 
 
-def _fingerprint(texts: Texts, data: Likelihood, held: Likelihood | None, recipe: Recipe) -> str:
-    """Names a run: the same data, texts and recipe give the same name."""
-    digest = hashlib.sha256(repr(replace(recipe, checkpoint=None)).encode())
+def _fingerprint(
+    texts: Texts,
+    data: Likelihood,
+    held: Likelihood | None,
+    recipe: Recipe,
+    language: LanguageRegularizer | None = None,
+) -> str:
+    """Names a run: the same data, texts, recipe and text loss give the same name."""
+    about = (replace(recipe, checkpoint=None), *([] if language is None else [language.weight, language.loss]))
+    digest = hashlib.sha256(repr(about).encode())
     for part in (data, held):
         for array in () if part is None else members(part):
             digest.update(np.ascontiguousarray(array).tobytes())

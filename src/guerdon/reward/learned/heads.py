@@ -7,7 +7,6 @@ To add a head: write a class with these four methods and list it in ``HEADS``.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -97,13 +96,24 @@ class LinearHead:
         self.weight = arrays["weight"]
 
 
+ACTIVATIONS = ("gelu", "silu", "tanh", "relu", "none")
+"""What may stand between the layers of the mlp head; ``none`` leaves a deep linear map."""
+
+
 class MLPHead:
-    """d -> hidden -> ... -> 1 with GELU and dropout, AdamW on minibatches, early stopping on held-out data."""
+    """d -> hidden -> ... -> 1: linear layers with an activation and dropout between them, by AdamW on minibatches.
+
+    ``layers`` counts linear layers: 1 is a linear head trained by gradient steps, 2 the usual one; ``hidden`` is the
+    width between them, or the list of widths (which then says the number of layers). Stops early on held-out data.
+    Two layers with SiLU are the head of BaseReward (2025, https://arxiv.org/abs/2509.16127).
+    """
 
     def __init__(
         self,
         *,
         hidden: int | list[int] = 256,
+        layers: int = 2,
+        activation: str = "gelu",
         dropout: float = 0.1,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-2,
@@ -112,28 +122,29 @@ class MLPHead:
         patience: int = 4,
         seed: int = 0,
     ) -> None:
-        self.hidden = [hidden] if isinstance(hidden, int) else list(hidden)
-        self.dropout, self.learning_rate, self.weight_decay = dropout, learning_rate, weight_decay
+        if activation not in ACTIVATIONS:
+            raise ConfigError(f"activation {activation!r} is unknown; use one of {', '.join(ACTIVATIONS)}")
+        if layers < 1:
+            raise ConfigError(f"layers={layers}: a head has at least one layer")
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"dropout={dropout}: use a share in [0, 1)")
+        self.hidden = [hidden] * (layers - 1) if isinstance(hidden, int) else list(hidden)
+        if min(self.hidden, default=1) < 1:
+            raise ConfigError(f"hidden={hidden}: use widths of at least 1")
+        self.activation, self.dropout = activation, dropout
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.epochs, self.batch, self.patience, self.seed = epochs, batch, patience, seed
         self.layers: list[tuple[np.ndarray, np.ndarray]] = []
 
     def fit(self, x: np.ndarray, data: Likelihood, held: Likelihood | None, *, progress: bool = False) -> np.ndarray:
         import torch
-        from torch import nn
 
-        from guerdon.reward.learned.networks import Schedule, negative_log_likelihood, train
+        from guerdon.reward.learned.networks import Schedule, mlp, negative_log_likelihood, train
 
         generator = torch.Generator().manual_seed(self.seed)
-        net = nn.Sequential()
-        for i, (m, n) in enumerate(pairwise([x.shape[1], *self.hidden, 1])):
-            layer = nn.Linear(m, n)
-            with torch.no_grad():  # seeded without touching the global generator
-                layer.weight.uniform_(-(m**-0.5), m**-0.5, generator=generator)
-                layer.bias.zero_()
-            net.append(layer)
-            if i < len(self.hidden):
-                net.append(nn.GELU())
-        features = torch.as_tensor(x, dtype=torch.float32)
+        net = mlp([x.shape[1], *self.hidden, 1], generator, activation_modules()[self.activation])
+        widen = x.shape[1] ** 0.5  # networks learn faster from features of unit variance than of unit length
+        features = torch.as_tensor(x * widen, dtype=torch.float32)
         theta = torch.tensor(data.theta0, dtype=torch.float64, requires_grad=True)
 
         def loss(index: np.ndarray) -> torch.Tensor:
@@ -142,7 +153,7 @@ class MLPHead:
             h = features[torch.as_tensor(rows)]
             for module in net:
                 h = module(h)
-                if self.dropout and isinstance(module, nn.GELU):
+                if self.dropout and not isinstance(module, torch.nn.Linear):
                     keep = torch.rand(h.shape, generator=generator) >= self.dropout
                     h = h * keep / (1 - self.dropout)
             return negative_log_likelihood(h[:, 0], theta, batch, rows, len(x))
@@ -159,22 +170,24 @@ class MLPHead:
             seed=self.seed,
         )
         train([*net.parameters(), theta], loss, len(data), schedule, held=held_loss, progress=progress)
-        self.layers = self._layers(net)
+        self.layers = [
+            (m.weight.detach().numpy().copy(), m.bias.detach().numpy().copy())
+            for m in net
+            if isinstance(m, torch.nn.Linear)
+        ]
+        self.layers[0] = (self.layers[0][0] * np.float32(widen), self.layers[0][1])
         return theta.detach().numpy()
 
-    @staticmethod
-    def _layers(net: Any) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [(m.weight.detach().numpy().copy(), m.bias.detach().numpy().copy()) for m in net if hasattr(m, "weight")]
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        from scipy.special import ndtr
-
+    def last_hidden(self, x: np.ndarray) -> np.ndarray:
+        """float32 [n, width] what the last layer reads, of features x [n, d]."""
         h = np.asarray(x, dtype=np.float32)
         for weight, bias in self.layers[:-1]:
-            h = h @ weight.T + bias
-            h = (h * ndtr(h)).astype(np.float32)  # exact GELU, as torch's default
+            h = activate(self.activation, h @ weight.T + bias)
+        return h
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
         weight, bias = self.layers[-1]
-        return (h @ weight.T + bias)[:, 0].astype(np.float64)
+        return (self.last_hidden(x) @ weight.T + bias)[:, 0].astype(np.float64)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {f"{kind}.{i}": a for i, pair in enumerate(self.layers) for kind, a in zip("wb", pair, strict=True)}
@@ -184,13 +197,30 @@ class MLPHead:
         self.layers = [(arrays[f"w.{i}"], arrays[f"b.{i}"]) for i in range(n)]
 
 
-def touched(data: Any) -> np.ndarray:
+def activation_modules() -> dict[str, Any]:
+    """The activations as torch modules."""
+    from torch import nn
+
+    return dict(zip(ACTIVATIONS, (nn.GELU, nn.SiLU, nn.Tanh, nn.ReLU, nn.Identity), strict=True))
+
+
+def activate(name: str, h: np.ndarray) -> np.ndarray:
+    """float32, the shape of ``h``: an activation in numpy, the same as torch's, so that scoring imports no torch."""
+    from scipy.special import expit, ndtr
+
+    kinds: dict[str, Any] = {
+        "gelu": lambda: h * ndtr(h),  # the exact one, torch's default
+        "silu": lambda: h * expit(h),
+        "tanh": lambda: np.tanh(h),
+        "relu": lambda: np.maximum(h, 0),
+        "none": lambda: h,
+    }
+    return kinds[name]().astype(np.float32)
+
+
+def touched(data: Likelihood) -> np.ndarray:
     """Indices of the candidates a compiled likelihood reads, ascending."""
-    if hasattr(data, "pairs"):
-        return np.unique(np.concatenate([data.pairs.a, data.pairs.b]))
-    if hasattr(data, "items"):
-        return np.unique(np.concatenate([i.ravel() for i in data.items]))
-    return np.unique(data.item)
+    return np.unique(data.members()[0])
 
 
 HEADS: dict[str, type] = {"linear": LinearHead, "mlp": MLPHead}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from guerdon.errors import ModelError
-from guerdon.reward.learned.likelihood import BradleyTerry, Likelihood, PlackettLuce
+from guerdon.reward.learned.likelihood import Likelihood
 from guerdon.reward.learned.prefix import common_prefix
 from guerdon.reward.learned.readout import LastToken, Readout
 
@@ -24,24 +23,12 @@ class Texts:
 
 def members(data: Likelihood) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(candidates of all data one after the other, [n + 1] where each datum starts, [n] weights)."""
-    if isinstance(data, PlackettLuce):
-        flat = np.concatenate([i.ravel() for i in data.items])
-        sizes = np.concatenate([np.full(len(i), i.shape[1]) for i in data.items])
-        return flat, np.r_[0, np.cumsum(sizes)], np.concatenate(data.weights)
-    if not isinstance(data, BradleyTerry):
-        raise ModelError("a backbone trains on comparisons or rankings")
-    flat = np.stack([data.pairs.a, data.pairs.b], 1).ravel()
-    return flat, np.arange(0, 2 * len(data) + 1, 2), data.pairs.weight
+    return data.members()
 
 
 def over(data: Likelihood, table: np.ndarray) -> Likelihood:
     """The same data with candidates counted by their place in ``table`` (ascending candidate indices)."""
-    if isinstance(data, PlackettLuce):
-        items = [np.searchsorted(table, i) for i in data.items]
-        return replace(data, items=items, candidates=len(table))
-    assert isinstance(data, BradleyTerry)
-    a, b = (np.searchsorted(table, i) for i in (data.pairs.a, data.pairs.b))
-    return replace(data, pairs=replace(data.pairs, a=a, b=b), candidates=len(table))
+    return data.over(table)
 
 
 def local(data: Likelihood) -> tuple[Likelihood, np.ndarray]:

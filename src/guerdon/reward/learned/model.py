@@ -26,13 +26,17 @@ class RewardModel(FeatureReward):
     ----------
     encoder : specification of the encoder (see guerdon.encode) or an Encoder
     head : linear, mlp
-    likelihood : bradley-terry, plackett-luce, classification or regression
+    likelihood : bradley-terry, luce, plackett-luce, best-worst, maxdiff, classification or regression
     l2 : ridge penalty of the linear head, or auto (chosen on held-out prompts)
     margin : a preferred response must win by margin x strength (Bradley-Terry)
     label_smoothing : share of every verdict that is moved to a coin flip, in [0, 1)
-    ties : half (a tie is p = 1/2), drop, or davidson (ties are an outcome of their own)
+    ties : half (a tie is p = 1/2), drop, or davidson or rao-kupper (ties are an outcome of their own)
+    beta : how sharply people choose, of the likelihood luce
+    length_normalized : whether people judge by the word, of the likelihood luce
     max_pairs : at most so many pairs a person made from separate ratings; null keeps all
     hidden : width, or list of widths, of the mlp head
+    layers : linear layers of the mlp head, where hidden is one width
+    activation : gelu, silu, tanh, relu or none, between the layers of the mlp head
     dropout : dropout of the mlp head
     learning_rate : AdamW step of the mlp head
     weight_decay : AdamW weight decay of the mlp head
@@ -52,8 +56,12 @@ class RewardModel(FeatureReward):
         margin: float = 0.0,
         label_smoothing: float = 0.0,
         ties: str = "half",
+        beta: float = 1.0,
+        length_normalized: bool = False,
         max_pairs: int | None = 500,
         hidden: int | list[int] = 256,
+        layers: int = 2,
+        activation: str = "gelu",
         dropout: float = 0.1,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-2,
@@ -76,8 +84,12 @@ class RewardModel(FeatureReward):
             "margin": margin,
             "label_smoothing": label_smoothing,
             "ties": ties,
+            "beta": beta,
+            "length_normalized": length_normalized,
             "max_pairs": max_pairs,
             "hidden": hidden,
+            "layers": layers,
+            "activation": activation,
             "dropout": dropout,
             "learning_rate": learning_rate,
             "weight_decay": weight_decay,
@@ -100,6 +112,9 @@ class RewardModel(FeatureReward):
             margin=s["margin"],
             smoothing=s["label_smoothing"],
             ties=s["ties"],
+            beta=s["beta"],
+            length_normalized=s["length_normalized"],
+            lengths="words" if s["length_normalized"] else None,
             max_pairs=s["max_pairs"],
             seed=s["seed"],
         )

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,13 @@ class Schedule:
     epochs: int = 30
     batch: int = 256
     patience: int | None = 4
-    decay: bool = True
-    """whether the learning rate falls linearly to zero"""
+    decay: bool | str = True
+    """whether the learning rate falls linearly to zero; ``"cosine"``: by half a cosine"""
     keep_best: bool = True
     """whether to end in the state of the lowest held-out loss; otherwise the last one"""
     seed: int = 0
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay of the moments"""
 
 
 @dataclass
@@ -66,6 +69,22 @@ def negative_log_likelihood(values: Tensor, theta: Tensor, data: Likelihood, row
     return _NegativeLogLikelihood.apply(values, theta, data, rows, size)  # type: ignore[no-any-return]
 
 
+def mlp(
+    widths: Sequence[int], generator: torch.Generator, activation: Callable[[], torch.nn.Module] = torch.nn.GELU
+) -> torch.nn.Sequential:
+    """widths[0] -> ... -> widths[-1], ``activation`` between; weights uniform in +-1/sqrt(fan in) by ``generator``."""
+    net = torch.nn.Sequential()
+    for i, (m, n) in enumerate(pairwise(widths)):
+        layer: Any = torch.nn.utils.skip_init(torch.nn.Linear, m, n)  # torch's global generator stays untouched
+        with torch.no_grad():
+            layer.weight.uniform_(-(m**-0.5), m**-0.5, generator=generator)
+            layer.bias.zero_()
+        net.append(layer)
+        if i < len(widths) - 2:
+            net.append(activation())
+    return net
+
+
 def train(
     parameters: Sequence[Tensor],
     loss: Callable[[np.ndarray], Tensor],
@@ -74,36 +93,53 @@ def train(
     *,
     held: Callable[[], float] | None = None,
     after_epoch: Callable[[int], None] | None = None,
+    admitted: Callable[[int], np.ndarray] | None = None,
+    rates: Sequence[float] | None = None,
     progress: bool = False,
 ) -> Course:
     """Minimise ``loss(rows)``, the mean loss of some of ``size`` data, over ``parameters`` in place.
 
     ``held()`` is the held-out loss in the present state; ``after_epoch(epoch)`` may look at it (training dynamics).
+    ``admitted(epoch)`` gives the data that an epoch learns from (a curriculum); all of them by default.
+    ``rates`` gives each parameter its own learning rate, in units of the schedule's.
     """
     rng = np.random.default_rng(schedule.seed)
     steps = max(1, -(-size // schedule.batch))
     total = schedule.epochs * steps
+    rate = [1.0] * len(parameters) if rates is None else list(rates)
+    groups: dict[tuple[bool, float], list[Tensor]] = {}
+    for p, r in zip(parameters, rate, strict=True):
+        groups.setdefault((p.ndim >= 2, r), []).append(p)
     optimizer = torch.optim.AdamW(
         [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": schedule.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+            {
+                "params": members,
+                "weight_decay": schedule.weight_decay if decayed else 0.0,
+                "lr": schedule.learning_rate * r,
+                "rate": r,
+            }
+            for (decayed, r), members in groups.items()
         ],
-        lr=schedule.learning_rate,
+        betas=schedule.betas,
     )
     course, best, best_loss, done = Course(), None, math.inf, 0
     with _bar(progress, schedule.epochs) as shown:
         for epoch in range(schedule.epochs):
             mean = 0.0
-            for rows in np.array_split(rng.permutation(size), steps):
+            data = np.arange(size) if admitted is None else admitted(epoch)
+            batches = steps if admitted is None else max(1, -(-len(data) // schedule.batch))
+            for rows in np.array_split(data[rng.permutation(len(data))], batches):
                 if schedule.decay:
                     for group in optimizer.param_groups:
-                        group["lr"] = schedule.learning_rate * (1 - done / total)
+                        left = 1 - done / total
+                        left = (1 - math.cos(math.pi * left)) / 2 if schedule.decay == "cosine" else left
+                        group["lr"] = schedule.learning_rate * group["rate"] * left
                 optimizer.zero_grad()
                 value = loss(rows)
                 value.backward()
                 optimizer.step()
                 done += 1
-                mean += float(value.detach()) * len(rows) / size
+                mean += float(value.detach()) * len(rows) / len(data)
             with torch.no_grad():
                 course.losses.append(held() if held is not None else mean)
             if after_epoch is not None:

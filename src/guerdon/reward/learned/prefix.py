@@ -134,8 +134,8 @@ class Decoder:
         ids = (np.arange(7, 43) * 7) % max(2, min(size, 997))
         stem = ids[:6]
         probes = [np.r_[stem, ids[10:14]], np.r_[stem, ids[20:22]], np.r_[stem, ids[30:33]], stem, ids[25:30]]
-        alone = torch.cat([self._padded([p], mask=False) for p in probes])
-        after = self._padded([probes[1], np.r_[probes[1], ids[2:9]]], mask=False)[:1]
+        alone = torch.cat([self._padded([p], mask=False)[0] for p in probes])
+        after = self._padded([probes[1], np.r_[probes[1], ids[2:9]]], mask=False)[0][:1]
         scale = float(alone.float().pow(2).mean().sqrt())
         tolerance = scale * (1e-3 if alone.dtype in (torch.float32, torch.float64) else 5e-2)
         self.causal = bool((after - alone[1]).abs().max() < tolerance)
@@ -144,7 +144,7 @@ class Decoder:
             return
         self.base.set_attn_implementation(register())
         try:
-            packed = self._packed(probes, (Group(6, (0, 1, 2, 3)), Group(0, (4,))))
+            packed = self._packed(probes, (Group(6, (0, 1, 2, 3)), Group(0, (4,))))[0]
             self.shares = packed.shape == alone.shape and bool((packed - alone).abs().max() < tolerance)
         except (NotShareable, RuntimeError, TypeError, AttributeError, ValueError, IndexError):
             self.shares = False  # the model does something of its own with masks, positions or caches
@@ -216,23 +216,41 @@ class Decoder:
 
     def last_hidden(self, sequences: Sequence[np.ndarray], batch: Batch) -> Tensor:
         """[len(batch.rows), d] hidden state at the last token of each of the batch's sequences (differentiable)."""
+        return self.states(sequences, batch)[0]
+
+    def states(
+        self, sequences: Sequence[np.ndarray], batch: Batch, starts: np.ndarray | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """([len(batch.rows), d] the states of :meth:`last_hidden`, [T, d] states that predict tokens), of one pass.
+
+        starts  [n] of all sequences: the tokens from there on are predicted (the first of a sequence never is), row
+                after row of the batch; None predicts none
+        """
         if batch.packed:
-            return self._packed(sequences, batch.groups)
-        return self._padded([sequences[row] for row in batch.rows], mask=not self.causal)
+            return self._packed(sequences, batch.groups, starts)
+        rows = batch.rows
+        return self._padded([sequences[row] for row in rows], not self.causal, None if starts is None else starts[rows])
 
     def _hidden(self, **inputs: Any) -> Tensor:
         return self.base(**inputs, use_cache=False).last_hidden_state
 
-    def _padded(self, sequences: Sequence[np.ndarray], mask: bool) -> Tensor:
+    def _padded(
+        self, sequences: Sequence[np.ndarray], mask: bool, starts: np.ndarray | None = None
+    ) -> tuple[Tensor, Tensor]:
         ids, lengths = pad(sequences)
         tokens, ends = torch.from_numpy(ids).to(self.device), torch.from_numpy(lengths - 1).to(self.device)
         extra = {}
         if mask:
             extra["attention_mask"] = (torch.arange(ids.shape[1], device=self.device) <= ends[:, None]).long()
         hidden = self._hidden(input_ids=tokens, **extra)
-        return hidden[torch.arange(len(ends), device=hidden.device), ends.to(hidden.device)]
+        flat = hidden.flatten(0, 1)
+        first = np.arange(len(lengths)) * ids.shape[1]
+        before = [np.arange(lo + max(s, 1), lo + n) - 1 for lo, s, n in _spans(first, starts, lengths)]
+        return _rows(flat, first + lengths - 1), _rows(flat, before)
 
-    def _packed(self, sequences: Sequence[np.ndarray], groups: Sequence[Group]) -> Tensor:
+    def _packed(
+        self, sequences: Sequence[np.ndarray], groups: Sequence[Group], starts_of: np.ndarray | None = None
+    ) -> tuple[Tensor, Tensor]:
         heads: list[np.ndarray] = []  # whole sequences and prefixes
         for group in groups:
             first = sequences[group.rows[0]]
@@ -240,7 +258,7 @@ class Decoder:
         starts = [0, *accumulate(len(h) for h in heads)]
         segments = list(zip(starts, map(len, heads), strict=False))
         tokens, positions = list(heads), [np.arange(len(h)) for h in heads]
-        joins, ends, at = [], [], starts[-1]
+        joins, ends, before, at = [], [], [], starts[-1]
         for group, start, head in zip(groups, starts, heads, strict=False):
             lo, sizes = at, []
             for row in group.rows:
@@ -252,14 +270,28 @@ class Decoder:
                     sizes.append(len(rest))
                     at += len(rest)
                 ends.append((at if len(rest) else start + len(head)) - 1)
+                if starts_of is not None:  # the state before a token lies in the prefix or in the rest
+                    where = np.arange(max(starts_of[row], 1), len(sequences[row])) - 1
+                    before.append(np.where(where < len(head), start + where, at - len(rest) + where - len(head)))
             if sizes:
                 joins.append(Join(lo, at, start, start + len(head), tuple(sizes)))
         layout = make_layout(segments, joins, self.device)
         ids = torch.from_numpy(np.concatenate(tokens).astype(np.int64)).to(self.device)[None]
-        where = torch.from_numpy(np.concatenate(positions)).to(self.device)[None]
+        place = torch.from_numpy(np.concatenate(positions)).to(self.device)[None]
         with laid_out(layout):
-            hidden = self._hidden(input_ids=ids, position_ids=where)
-        return hidden[0, torch.tensor(ends, device=hidden.device)]
+            hidden = self._hidden(input_ids=ids, position_ids=place)
+        return _rows(hidden[0], np.array(ends)), _rows(hidden[0], before)
+
+
+def _spans(first: np.ndarray, starts: np.ndarray | None, lengths: np.ndarray) -> list[tuple[int, int, int]]:
+    return [] if starts is None else list(zip(first.tolist(), starts.tolist(), lengths.tolist(), strict=True))
+
+
+def _rows(hidden: Tensor, index: np.ndarray | list[np.ndarray]) -> Tensor:
+    """hidden[index], of one array or of several one after the other."""
+    if isinstance(index, list):
+        index = np.concatenate([np.zeros(0, np.int64), *index])
+    return hidden[torch.from_numpy(index.astype(np.int64)).to(hidden.device)]
 
 
 def padded_batches(

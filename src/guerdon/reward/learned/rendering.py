@@ -122,6 +122,41 @@ class Renderer:
                     types[row] = np.zeros(len(ids), np.int64) if kinds is None else kinds.astype(np.int64)
         return Rendered(tokens, types, status, reason, cut)
 
+    def response_starts(self, candidates: Candidates, rendered: Rendered) -> np.ndarray:
+        """int64 [n] first token of each response, len(tokens) where there is none (or nothing to read: 0).
+
+        A token that spans the boundary belongs to the response: it holds some of it. What a template puts after the
+        response (an end mark) counts as the response's too, as the model has to write it.
+        """
+        starts = np.zeros(len(candidates), dtype=np.int64)
+        if self.mode == "pair":
+            raise ConfigError("a bidirectional encoder writes no text, so its responses have no first token to predict")
+        keys = prompt_keys(candidates)
+        alone: dict[str, np.ndarray] = {}
+        special = set(self.tokenizer.all_special_ids)
+        for row in rendered.readable:
+            ids = rendered.tokens[row]
+            assert ids is not None
+            if keys[row] not in alone:
+                alone[keys[row]] = self._before_response(candidates.prompts[row])
+            prompt, cut = alone[keys[row]], int(rendered.cut[row])
+            if cut:  # the oldest tokens of the prompt are gone, but for a leading special one
+                kept = int(int(ids[0]) in special)
+                prompt = np.r_[ids[:kept], prompt[kept + cut :]]
+            m = min(len(prompt), len(ids))
+            differ = np.flatnonzero(prompt[:m] != ids[:m])
+            starts[row] = int(differ[0]) if len(differ) else m
+        return starts
+
+    def _before_response(self, prompt: Text) -> np.ndarray:
+        """Tokens of all that stands before a response to ``prompt``."""
+        if self.mode == "chat":
+            before = self._chat(plain_messages(prompt, "user"), add_generation_prompt=True)
+        else:
+            left = clean(as_text(prompt))
+            before = left + self.separator if left else ""
+        return np.asarray(self._encode([before])["input_ids"][0], dtype=np.int64)
+
     # ------------------------------------------------------------------ texts
 
     def _text(self, prompt: Text, response: Text) -> Any:
@@ -157,11 +192,7 @@ class Renderer:
             marks = np.flatnonzero(np.isin(ids, list(special)))
             end = int(second[0]) - 1 if len(second) else int(marks[1]) if len(marks) > 1 else 0
         else:
-            if self.mode == "chat":
-                before = self._chat(plain_messages(prompt, "user"), add_generation_prompt=True)
-            else:
-                before = clean(as_text(prompt)) + self.separator
-            alone = np.asarray(self._encode([before])["input_ids"][0], dtype=np.int64)
+            alone = self._before_response(prompt)
             m = min(len(alone), len(ids))
             differ = np.flatnonzero(alone[:m] != ids[:m])
             end = int(differ[0]) if len(differ) else m

@@ -3,7 +3,7 @@
     utility(x, person) = f(x) + B(x) . w_person        f, B linear in features (plus effects of recurring candidates)
 
 Settings of this one model: LoRe (Bose et al. 2025, arXiv:2504.14439; simplex weights, no prior), Reward Features
-(Barreto et al. 2025, arXiv:2503.06358; free weights), PersonalLLM's users (Zollo et al. 2024, arXiv:2409.20296; given
+(Barreto et al. 2025, arXiv:2503.17338; free weights), PersonalLLM's users (Zollo et al. 2024, arXiv:2409.20296; given
 scorers as basis). Its default adds what those leave to the user: rank, penalties and above all *how far a person's few
 votes are to be trusted* are learned from people held out inside fitting (``selection``), so that where people do not
 disagree nobody is moved away from the population.
@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from guerdon.encode.base import Encoder
 from guerdon.errors import ConfigError, FeedbackError, ModelError
-from guerdon.feedback.messages import pack
+from guerdon.feedback.messages import Text, as_messages, as_text, pack
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback, Pairs
 from guerdon.reward.base import Scores
@@ -35,8 +35,8 @@ from guerdon.reward.personal.selection import (
     few_shot_trial,
     folds_of,
     gain,
+    pairs_of_people,
     predict,
-    within_person,
 )
 from guerdon.reward.personal.weights import CONSTRAINTS, posterior, solve
 
@@ -169,6 +169,11 @@ class LowRankReward(FeatureReward):
         """Number of basis utilities."""
         return len(self.mean)
 
+    @property
+    def given(self) -> bool:
+        """Whether the standardised features are the basis themselves: nothing but people's weights is learned."""
+        return bool(self.scorers)
+
     def _raw(self, candidates: Candidates) -> np.ndarray:
         """[n, d] features before scaling: the encoder's, or the given scorers' values."""
         if not self.scorers:
@@ -196,7 +201,7 @@ class LowRankReward(FeatureReward):
         if temperature != "auto":
             return np.asarray(raw, dtype=np.float64) / float(temperature)
         x = self.features(raw)
-        return x * np.sqrt(x.shape[1]) if self.scorers else x
+        return x * np.sqrt(x.shape[1]) if self.given else x
 
     # ------------------------------------------------------------------ fitting
 
@@ -230,7 +235,7 @@ class LowRankReward(FeatureReward):
             raise FeedbackError(
                 f"basis scorer {self.params['basis'][bad]!r} gives every candidate the same score; drop it"
             )
-        x = self._scaled(raw)
+        x = self._represent(raw, pairs)
         choice = self._choose(feedback, pairs, x)
         basis = self._learn(Data.of(pairs, len(x), s["balance"]), x, choice.setting)
         self._take(basis, feedback, used, choice)
@@ -253,26 +258,17 @@ class LowRankReward(FeatureReward):
         }
         return self
 
+    def _represent(self, raw: np.ndarray, pairs: Pairs) -> np.ndarray:
+        """[C, d] what utilities are linear in; subclasses may first learn it from ``pairs``."""
+        return self._scaled(raw)
+
     def _pairs(self, feedback: Feedback, most: int | None) -> Pairs:
-        pairs = feedback.pairs(max_per_person=most, seed=self.settings["seed"])
-        known = pairs.user >= 0
-        if not known.any():
-            raise FeedbackError(
-                "a personal reward needs to know who judged: no comparison here has a user; "
-                "name the column with --map user=COLUMN, or fit --model bradley-terry"
-            )
-        if most is not None:
-            rng = np.random.default_rng(self.settings["seed"])
-            order = rng.permutation(len(pairs))
-            few = np.zeros(len(pairs), bool)
-            few[order] = within_person(pairs.user[order]) < most
-            known = known & few
-        return pairs.take(known)
+        return pairs_of_people(feedback, most, self.settings["seed"])
 
     def _learn(self, data: Data, x: np.ndarray, setting: dict[str, Any]) -> Basis:
         s = self.settings
         reference = None
-        if s["reference"] == "population" and not self.scorers:
+        if s["reference"] == "population" and not self.given:
             reference = learn(data, x, rank=0, l2=setting["l2"]).feature[:, 0]
         return learn(
             data,
@@ -287,7 +283,7 @@ class LowRankReward(FeatureReward):
             reference_weight=s["reference_weight"] * len(data.a) / 100,
             rounds=s["rounds"],
             seed=s["seed"],
-            fixed=bool(self.scorers),
+            fixed=self.given,
         )
 
     def _choose(self, feedback: Feedback, pairs: Pairs, x: np.ndarray) -> Choice:
@@ -301,7 +297,7 @@ class LowRankReward(FeatureReward):
         trusts = TRUST if s["prior"] == "learned" else ((fixed_trust,) if fixed_trust else (1.0,))
         free = s["weights"] == "free"
         setting: dict[str, Any] = {
-            "rank": len(x[0]) if self.scorers else (s["rank"] if s["rank"] != "auto" else (2 if free else 8)),
+            "rank": len(x[0]) if self.given else (s["rank"] if s["rank"] != "auto" else (2 if free else 8)),
             "l2": 1.0 if s["l2"] == "auto" else float(s["l2"]),
             "l2_basis": 1.0 if s["l2_basis"] == "auto" else float(s["l2_basis"]),
             "item_effects": None if s["item_effects"] in ("auto", "none") else float(s["item_effects"]),
@@ -335,7 +331,7 @@ class LowRankReward(FeatureReward):
             table.append(evidence.row())
             return evidence
 
-        if self.scorers:
+        if self.given:
             given = ask(setting)
             return Choice(setting, given.trust, gain(given, given, s["seed"]), table)
         # 1. the population: how smooth, and whether candidates have effects of their own
@@ -466,6 +462,11 @@ class LowRankReward(FeatureReward):
         cov = np.zeros_like(cov)
         cov[np.ix_(inside, inside)] = part
         return cov
+
+    def belief(self, user: str | None) -> tuple[np.ndarray, np.ndarray]:
+        """(mean [k], covariance [k, k]) of what is known of a person's weights; the prior's of somebody unknown."""
+        w, cov, _, _ = self._weights_of([user], 1)
+        return w[0], cov[0]
 
     def score(self, candidates: Candidates) -> Scores:
         """Utility of each candidate to the person in ``user``, with posterior ``std``."""
@@ -599,12 +600,20 @@ class PeopleTable:
 
 
 def candidate_keys(candidates: Candidates) -> np.ndarray:
-    """int64 [n] content hash of each (prompt, response)."""
+    """int64 [n] content hash of each (prompt, response); a chat of one message is its text."""
     out = np.empty(len(candidates), dtype=np.int64)
     for i, c in enumerate(candidates):
-        content = f"{pack(c.prompt)}\x1f{pack(c.response)}".encode("utf-8", "surrogatepass")
+        prompt, response = _plain(c.prompt, "user"), _plain(c.response, "assistant")
+        content = f"{pack(prompt)}\x1f{pack(response)}".encode("utf-8", "surrogatepass")
         out[i] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little", signed=True)
     return out
+
+
+def _plain(text: Text, role: str) -> Text:
+    if isinstance(text, str):
+        return text
+    plain = as_text(text)
+    return plain if text == as_messages(plain, role) else text
 
 
 def _inverse(precision: np.ndarray) -> np.ndarray:

@@ -15,12 +15,33 @@ from typing import Any
 
 import numpy as np
 
+from guerdon.errors import FeedbackError
 from guerdon.feedback.star import Feedback, Pairs
 from guerdon.reward.personal.basis import Basis
 from guerdon.reward.personal.weights import solve
 
 SHOTS = (3, 10, 30)
 TRUST = (0.0, 0.03, 0.06, 0.125, 0.25, 0.5, 1.0, 2.0)
+
+
+def pairs_of_people(feedback: Feedback, most: int | None, seed: int) -> Pairs:
+    """The comparisons that have a person, at most ``most`` of each, drawn with ``seed``.
+
+    Raises FeedbackError where no comparison has one.
+    """
+    pairs = feedback.pairs(max_per_person=most, seed=seed)
+    known = pairs.user >= 0
+    if not known.any():
+        raise FeedbackError(
+            "a personal reward needs to know who judged: no comparison here has a user; "
+            "name the column with --map user=COLUMN, or fit --model bradley-terry"
+        )
+    if most is not None:
+        order = np.random.default_rng(seed).permutation(len(pairs))
+        few = np.zeros(len(pairs), bool)
+        few[order] = within_person(pairs.user[order]) < most
+        known = known & few
+    return pairs.take(known)
 
 
 @dataclass(frozen=True)
