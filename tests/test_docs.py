@@ -201,15 +201,19 @@ def test_every_format_is_listed() -> None:
 
 def test_every_feature_map_head_rule_and_baseline_is_listed() -> None:
     from guerdon.bench.baselines import BASELINES
+    from guerdon.curate.registry import STEPS
     from guerdon.encode.features import MAPS
     from guerdon.reward.base import STATUSES
     from guerdon.reward.learned.heads import HEADS
     from guerdon.reward.learned.likelihood import LIKELIHOODS
+    from guerdon.reward.registry import MODELS
     from guerdon.reward.verify.rule import RULES
 
     assert set(MAPS) <= _named("encoders.md")
     assert set(HEADS) | set(LIKELIHOODS) | set(STATUSES) <= _named("rewards.md")
     assert {f"rule:{rule}" for rule in RULES} <= _named("rewards.md")
+    assert set(MODELS) <= _named("rewards.md")
+    assert set(STEPS) <= _named("curate.md")
     assert set(BASELINES) <= _named("evaluate.md")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from guerdon.errors import BackendError
-from guerdon.generate import Replies, ServerModel, load_language_model
+from guerdon.generate import Replies, ReplyCache, ServerModel, load_language_model
 from guerdon.testing import MockServer
 
 QUICK = {"first_wait": 0.002, "timeout": 0.5}
@@ -138,7 +138,7 @@ def run_through(calls: int, timeout: float) -> None:
         assert len(replies.failures) == 3, replies.failures
         check(replies, server, calls)
         seen = server.seen
-        assert sum(seen.values()) == server.calls
+        assert sum(seen.values()) == server.calls == replies.cost["calls"], "every request is on the bill"
         assert all(seen[fault] for fault in MIX if calls > 1000 or MIX[fault] > 0.01)
 
 
@@ -168,6 +168,32 @@ def killed_twice(calls: int, timeout: float, folder: Path) -> None:
     assert out[0].read_bytes() == out[1].read_bytes()
     assert twice <= 2 * 1200, "a kill costs what was under way and not yet committed"
     assert calls < 5000 or twice < 0.35 * alone
+
+
+INTERRUPTED = """
+import sys
+from guerdon.generate import load_language_model
+load_language_model(sys.argv[1], cache=sys.argv[2], concurrency=4).generate([f"p{i}" for i in range(400)])
+"""
+
+
+def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path) -> None:
+    with MockServer(latency=0.05) as server:
+        command = [sys.executable, "-c", INTERRUPTED, server.spec, str(tmp_path / "c.db")]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        while server.calls < 20:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=20)[1]
+        assert process.returncode
+        assert "KeyboardInterrupt" in said
+        assert server.calls < 400
+        assert len(ReplyCache(tmp_path / "c.db")) >= server.seen["answered"] - 8
+
+
+def test_a_slow_refusal_is_one_refusal() -> None:
+    with MockServer(faults={"drip": 1.0}, lasting={"refusal": 1.0}, drip=0.05) as server:
+        assert opened(server).generate(["a", "b"]).status == ["refused"] * 2
 
 
 def test_hundreds_of_calls_lose_and_invent_nothing() -> None:

@@ -67,6 +67,12 @@ def test_a_rejected_n_is_not_taken_for_a_rejected_schema() -> None:
         assert set(model.dialect.ways.values()) == {"json_schema"}  # type: ignore[attr-defined]
 
 
+def test_many_draws_find_the_way_with_one() -> None:
+    with MockServer(judge, ways=()) as server, load_language_model(server.spec, cache="off") as model:
+        assert model.generate(["a"], n=8, schema=SCHEMA).parsed == [{"verdict": "A"}] * 8
+        assert server.seen == {"field": 3, "answered": 2}
+
+
 @pytest.mark.parametrize("reply", [MockReply('{"verdict', finish="length"), MockReply(None, refusal="no")])
 def test_a_cut_or_refused_first_reply_says_nothing_about_the_server(reply: MockReply) -> None:
     with MockServer(lambda r: reply) as server, load_language_model(server.spec, cache="off") as model:

@@ -248,7 +248,7 @@ def test_variant_b_asks_for_prompt_and_response_apart(world):
     assert IdealPointReward(variant="B", encoder="hash:32").params["encoder"] == "hash:32?features=prompt+response"
     with pytest.raises(ConfigError, match=r"features=prompt\+response"):
         world.fit(variant="B", k=2)
-    with pytest.raises(ConfigError, match="leaves none"):
+    with pytest.raises(ConfigError, match="each need some"):
         world.fit(variant="B", k=2, prompt_width=8)
 
 

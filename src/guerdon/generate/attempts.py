@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from guerdon.errors import BackendError
@@ -64,24 +65,26 @@ class Attempts:
         return await self._draw(job, self.dialect.ways[job.schema_name], bill)
 
     async def _find_way(self, job: Job, bill: Bill) -> dict[bytes, Result]:
-        """Answer a job in the first way that the server takes and obeys."""
+        """Answer a job in the first way that the server takes and obeys, which its first draw finds out."""
+        probe = replace(job, draws=job.draws[:1], keys=job.keys[:1])
         found: dict[bytes, Result] = {}
+        way = structured.WAYS[0]
         for way in structured.WAYS:
-            found = await self._draw(job, way, bill, store=False)
+            found = await self._draw(probe, way, bill, store=False)
             first = found[job.keys[0]]
-            last = way == structured.WAYS[-1]
             if isinstance(first, Reply):
-                if not _rejected(first):  # too long, no budget, or no answer at all: it says nothing about the way
-                    break
-                continue
+                if _rejected(first):
+                    continue
+                break  # too long, no budget, or no answer at all: it says nothing about the way
             reply = chat_reply.read(first)
             ignored = reply.status == "answered" and reply.finish == "stop" and not structured.is_json(reply.text or "")
-            if last or not ignored:
+            if way == structured.WAYS[-1] or not ignored:
                 self.dialect.ways[job.schema_name] = way
                 break
         for key, result in found.items():
             self.keep(key, result)
-        return found
+        rest = replace(job, draws=job.draws[1:], keys=job.keys[1:])
+        return found | await self._draw(rest, way, bill)
 
     async def _draw(self, job: Job, way: str | None, bill: Bill, store: bool = True) -> dict[bytes, Result]:
         """Ask for all draws of a job, together where the server does that."""
@@ -97,6 +100,8 @@ class Attempts:
                 if len(part) > 1 and self.dialect.many is not True and _rejected(got):
                     together = False  # because of n, or because of the prompt: one draw will tell
                     continue
+                if not together and self.dialect.many is None and _rejected(got):
+                    part = left  # it was the prompt: the other draws would fare no better
                 done |= {key: got for _, key in part}
                 left = left[len(part) :]
                 continue

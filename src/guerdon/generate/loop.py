@@ -32,7 +32,7 @@ def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``; an interrupt (Ctrl-C) cancels it and waits until it has tidied up."""
+    """The result of ``work``; an interrupt (Ctrl-C) cancels it."""
     if threading.current_thread().name == "guerdon-generate":
         work.close()
         raise RuntimeError("a synchronous call from inside the background loop would wait for itself; await agenerate")

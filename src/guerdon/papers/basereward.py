@@ -15,10 +15,10 @@ from guerdon.feedback.star import Feedback
 from guerdon.papers.frame import Budget, Claim, Row, at_least, at_most, within
 from guerdon.papers.index import paper
 from guerdon.reward.base import Function
-from guerdon.reward.gate import Gate
 from guerdon.reward.learned.finite_policy import tilt
 from guerdon.reward.learned.model import RewardModel
 from guerdon.reward.learned.sources import accuracy, leave_one_out
+from guerdon.reward.rule_first import RuleFirst
 from guerdon.worlds.pool import Pool
 from guerdon.worlds.shapes import Shapes
 
@@ -147,7 +147,7 @@ def hybrid(budget: Budget) -> Row:
 
         reward = _Table(pool, learned.ravel())
         rule = Function(exact, "exact match")
-        gated = Gate(rule, reward).score(pool.candidates).value
+        gated = RuleFirst(rule, reward).score(pool.candidates).value
         ruled = np.nan_to_num(
             rule.score(pool.candidates).value
         )  # where the rule abstains it says nothing: equal rewards

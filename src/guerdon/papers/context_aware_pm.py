@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +21,7 @@ from scipy.special import expit
 from guerdon.encode.features import SURFACE, surface_features
 from guerdon.feedback.schema import Candidates, Judgement
 from guerdon.feedback.star import Feedback
-from guerdon.papers.frame import Budget, Claim, Row, at_least, at_most
+from guerdon.papers.frame import DATA, Budget, Claim, Row, at_least, at_most, real_data
 from guerdon.papers.index import paper
 from guerdon.reward.learned.context import ContextReward, context_report
 from guerdon.reward.learned.context_mixture import ContextPrior, decompose
@@ -30,9 +29,6 @@ from guerdon.reward.learned.model import RewardModel
 from guerdon.worlds.pool import Pool
 
 PAPER = paper("context-aware-pm")
-
-DATA = "GUERDON_DATA"
-"""The folder of real data, where there is one: ``hh/vpl_relabelled_test.jsonl.gz`` is read."""
 
 WARM = re.compile(r"\b(?:glad|happy|sorry|thank|thanks|please|welcome|hope|love|great|wonderful|sure|feel)\b|!", re.I)
 WORDINGS: dict[tuple[str, int], tuple[str, ...]] = {
@@ -117,9 +113,9 @@ PAIRS = 1400
 def check(budget: Budget) -> Claim:
     """Checks 1 to 4 of the card."""
     rows = [two_steps(budget), bound(budget), profiles(budget)]
-    folder = os.environ.get(DATA, "")
-    if (Path(folder) / "hh" / "vpl_relabelled_test.jsonl.gz").is_file():
-        return Claim(PAPER.slug, [*reversals(budget, Path(folder)), *rows])
+    path = real_data("hh", "vpl_relabelled_test.jsonl.gz")
+    if path is not None:
+        return Claim(PAPER.slug, [*reversals(budget, path), *rows])
     return Claim(PAPER.slug, rows, left=(f"check 1, real text: no hh/ under ${DATA} (the set does not ship)",))
 
 
@@ -138,9 +134,9 @@ def attributes(texts: list[str]) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def dialogues(folder: Path) -> list[tuple[str, str, str, int]]:
+def dialogues(path: Path) -> list[tuple[str, str, str, int]]:
     """(prompt, response, response, which people preferred) of HH-RLHF pairs with two texts that differ."""
-    with gzip.open(folder / "hh" / "vpl_relabelled_test.jsonl.gz", "rt", encoding="utf-8") as handle:
+    with gzip.open(path, "rt", encoding="utf-8") as handle:
         rows = [json.loads(line) for line in handle]
     out = []
     for row in rows:
@@ -166,12 +162,12 @@ def reversed_pairs(pairs: list[tuple[str, str, str, int]], seed: int, wordings: 
     return Feedback.of(rows)
 
 
-def reversals(budget: Budget, folder: Path) -> list[Row]:
+def reversals(budget: Budget, path: Path) -> list[Row]:
     """Check 1: right, none and wrong context on held-out prompts and wordings; ordinary preferences not forgotten."""
     names = ("right context, new wording", "right context, known wording", "blind to contexts", "wrong context")
     figures: dict[str, list[float]] = {name: [] for name in (*names, "no context")}
     plain: dict[str, list[float]] = {"context reward": [], "trained on ordinary preferences only": []}
-    pairs = dialogues(folder)
+    pairs = dialogues(path)
     for seed in budget.seeds(5):
         order = np.random.default_rng(seed).permutation(len(pairs))[: PAIRS + 400]
         new = seed % 5  # each seed keeps another wording for the test

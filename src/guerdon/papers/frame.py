@@ -29,10 +29,12 @@ papers`` and the docs page take the paper's state. A bound that differs from its
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from guerdon.errors import ConfigError
@@ -285,6 +287,17 @@ class Claim:
             version=document["version"],
             digest=document["digest"],
         )
+
+
+DATA = "GUERDON_DATA"
+"""The environment variable that names a folder of real data, for the checks of cards that ask for some."""
+
+
+def real_data(*parts: str) -> Path | None:
+    """A file or folder of real data, None where it is not at hand (the check then names it in ``left``)."""
+    folder = os.environ.get(DATA, "")
+    path = Path(folder, *parts)
+    return path if folder and path.exists() else None
 
 
 def run(slug: str, budget: Budget | None = None) -> Claim:

@@ -137,7 +137,7 @@ class Gated(Reward):
         said = f"{self.gate.name} is below {self.at_least:g}"
         status: list[str] = ["abstained" if self.otherwise is None else "scored"] * n
         reason: list[str | None] = [said] * n
-        for row in np.flatnonzero(np.isnan(gate.value)):
+        for row in np.flatnonzero(np.isnan(gate.value)).tolist():
             status[row], reason[row] = gate.status[row], f"{self.gate.name}: {gate.reason[row] or gate.status[row]}"
         rows = np.flatnonzero(passes)
         inner = self.reward.score(candidates.take(rows))

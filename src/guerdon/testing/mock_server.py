@@ -313,7 +313,8 @@ class MockServer:
             await self._stop.wait()
         if fault in ("hang", "reset"):
             request.transport.abort()
-        raw = self._body(body, attempt, fault)
+        # a reply that comes slowly is still the refusal that it would be otherwise
+        raw = self._body(body, attempt, "empty" if fault == "empty" else self.lot(body["messages"]))
         return await self._send(request, raw, fault)
 
     async def _send(self, request: Any, raw: bytes, fault: str | None) -> Any:

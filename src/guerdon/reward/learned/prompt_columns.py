@@ -25,16 +25,25 @@ def prompt_columns(encoder: Encoder, d: int, width: int | None) -> np.ndarray:
         if not 0 < width < d:
             raise ConfigError(f"prompt_width={width} of {d} features; the prompt and the response each need some")
         return np.arange(width)
+    return _block(encoder, d, "prompt")
+
+
+def response_columns(encoder: Encoder, d: int, width: int | None) -> np.ndarray:
+    """int64 columns of the ``d`` features that describe the response alone: all behind ``width``, or the own block."""
+    return np.arange(width, d) if width is not None else _block(encoder, d, "response")
+
+
+def _block(encoder: Encoder, d: int, name: str) -> np.ndarray:
     blocks = getattr(getattr(encoder, "map", None), "blocks", ())
-    if "prompt" not in blocks:
+    if name not in blocks:
         raise ConfigError(
-            "deciding by the prompt needs features of the prompt alone: use an encoder with features=prompt+response, "
-            "or say with prompt_width how many of the first features describe the prompt"
+            f"this needs features of the {name} alone: use an encoder with features=prompt+response, or say with "
+            "prompt_width how many of the first features describe the prompt"
         )
     texts = int(encoder.texts.dim)  # type: ignore[attr-defined]  # width of a block of text features
     at = 0
     for block in blocks:
-        if block == "prompt":
+        if block == name:
             break
         at += d - texts * (len(blocks) - 1) if block == "surface" else texts
     return np.arange(at, at + texts)

@@ -30,6 +30,7 @@ from guerdon.feedback.star import Feedback, Pairs
 from guerdon.reward.base import Scores
 from guerdon.reward.learned.fitted import FeatureReward, Prepared
 from guerdon.reward.learned.networks import Schedule, train
+from guerdon.reward.learned.prompt_columns import apart, prompt_columns, response_columns
 from guerdon.reward.personal.ideal_geometry import MIXINGS, PROJECTORS, Geometry
 from guerdon.reward.personal.ideal_weights import Placed, solve
 from guerdon.reward.personal.low_rank import ADAPT_PAIRS, PeopleTable
@@ -138,7 +139,7 @@ class IdealPointReward(FeatureReward):
             "learning_rate_people": learning_rate_people, "weight_decay": weight_decay, "epochs": epochs,
             "batch": batch, "starts": starts, "max_pairs": max_pairs, "seed": seed,
         }  # fmt: skip
-        super().__init__(_apart(encoder) if variant == "B" and prompt_width is None else encoder, settings)
+        super().__init__(apart(encoder) if variant == "B" and prompt_width is None else encoder, settings)
         self.geometry = Geometry("A", 1, 1, 1)
         self.prompt_columns = self.columns = np.zeros(0, dtype=np.int64)
         self.mean = np.zeros(1)
@@ -182,23 +183,8 @@ class IdealPointReward(FeatureReward):
         every = np.arange(d)
         if s["variant"] == "A":
             return every[:0], every
-        if s["prompt_width"] is not None:
-            if s["prompt_width"] >= d:
-                raise ConfigError(f"prompt_width={s['prompt_width']} of {d} features leaves none for the response")
-            return every[: s["prompt_width"]], every[s["prompt_width"] :]
-        blocks = getattr(getattr(self.open_encoder(), "map", None), "blocks", ())
-        if "prompt" not in blocks or "response" not in blocks:
-            raise ConfigError(
-                "variant B reads prompt and response apart: use an encoder with features=prompt+response, or say "
-                "with prompt_width how many of the first features describe the prompt"
-            )
-        at, where = 0, dict[str, np.ndarray]()
-        texts = int(getattr(self.open_encoder(), "texts").dim)  # noqa: B009
-        for block in blocks:
-            size = d - texts * (len(blocks) - 1) if block == "surface" else texts
-            where[block] = every[at : at + size]
-            at += size
-        return where["prompt"], where["response"]
+        encoder, width = self.open_encoder(), s["prompt_width"]
+        return prompt_columns(encoder, d, width), response_columns(encoder, d, width)
 
     def _parts(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """(response features, prompt features or None), of unit variance each, of scaled features x [n, d]."""
@@ -511,10 +497,3 @@ def _precision(trust: float, u: int, k: int) -> np.ndarray:
 
 def _covariance(precision: np.ndarray) -> np.ndarray:
     return np.linalg.inv(precision + 1e-6 * np.eye(precision.shape[-1]))
-
-
-def _apart(encoder: str | Encoder) -> str | Encoder:
-    """The encoder with prompt and response apart, where its specification leaves the feature map open."""
-    if not isinstance(encoder, str) or "features=" in encoder or encoder.startswith("file:"):
-        return encoder
-    return f"{encoder}{'&' if '?' in encoder else '?'}features=prompt+response"

@@ -121,7 +121,7 @@ def open_rule(spec: str) -> Reward:
             raise ConfigError(f"rule:{name} has no option {key!r}; {has}")
         settings[key] = _value(unquote(text))
     rule = cls(**settings)
-    rule.name = f"rule:{spec}"
+    rule.name = spec
     return rule
 
 

@@ -19,7 +19,7 @@ from guerdon.feedback.schema import Candidates
 from guerdon.reward.base import Reward, Scores
 
 
-class Gate(Reward):
+class RuleFirst(Reward):
     """``rule`` where it scores, the squashed ``reward`` where it abstains.
 
     Parameters
@@ -41,7 +41,7 @@ class Gate(Reward):
         name: str | None = None,
     ) -> None:
         if not (np.isfinite([centre, scale]).all() and scale > 0):
-            raise ConfigError(f"gate: centre={centre}, scale={scale}; use finite numbers, the scale above zero")
+            raise ConfigError(f"rule first: centre={centre}, scale={scale}; use finite numbers, the scale above zero")
         self.rule, self.reward = rule, reward
         self.centre, self.scale, self.only_right = centre, scale, only_right
         self.reads = tuple(dict.fromkeys((*rule.reads, *reward.reads)))
