@@ -67,6 +67,8 @@ def curate(
     if out is None:
         raise ConfigError("--out FILE is missing: where the curated feedback goes")
     check_out(out)
+    if any(Path(source).resolve() == out.resolve() for source in feedback):
+        raise ConfigError(f"--out {out} is the feedback itself; give another place, so that nothing is lost")
     parameters = settings(set or ())
     known = {name for name, _, _ in chosen.parameters()}
     if encoder is not None:

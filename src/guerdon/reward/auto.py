@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,8 +145,9 @@ class AutoReward(FittedReward):
         for trial in trials:
             began = time.perf_counter()
             try:
-                for fold in folds:
-                    self._try(trial, fold)
+                with _quietly():
+                    for fold in folds:
+                        self._try(trial, fold)
             except (FeedbackError, ConfigError, ModelError) as error:
                 trial.failed = str(error)
             trial.seconds = time.perf_counter() - began
@@ -256,6 +258,18 @@ class AutoReward(FittedReward):
             hits.append(hit)
             trial.by_shots.setdefault(count, []).append(float(loss.mean()))
         trial.loss[rows], trial.accuracy[rows] = np.mean(losses, axis=0), np.mean(hits, axis=0)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """What a candidate warns of while it is tried is no news: only the chosen one's warnings are."""
+    logger = logging.getLogger("guerdon")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def told(feedback: Feedback, pairs: Pairs) -> Feedback:
