@@ -106,7 +106,7 @@ def test_reading_options_and_other_steps(path: Path, tmp_path: Path) -> None:
         (["undo", "{path}"], "undo needs a curated file"),
         (["undo", "{path}", "--out", "o.jsonl"], "is missing; it was written beside"),
         (["undo", "{path}", "--out", "{path}"], "is the curated file itself"),
-        ([*VOTE, "{path}", "--out", "{path}"], "is the feedback itself"),
+        (["vote", "{path}", "--out", "{path}"], "is the feedback itself"),
     ],
 )
 def test_mistakes_are_exit_code_2_and_one_line(
