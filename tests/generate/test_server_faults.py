@@ -171,7 +171,8 @@ def killed_twice(calls: int, timeout: float, folder: Path) -> None:
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs tests in the background has it ignored
 from guerdon.generate import load_language_model
 load_language_model(sys.argv[1], cache=sys.argv[2], concurrency=4).generate([f"p{i}" for i in range(400)])
 """

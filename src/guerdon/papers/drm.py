@@ -8,14 +8,19 @@ is far better; and the exact reason why, that uncentred components are the same 
 
 from __future__ import annotations
 
+import gzip
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from scipy.special import ndtr
 
 from guerdon.encode.base import Encoder
-from guerdon.feedback.star import Feedback
+from guerdon.feedback.schema import Candidates, Judgement
+from guerdon.feedback.star import Feedback, Pairs
 from guerdon.papers import lore
-from guerdon.papers.frame import Budget, Claim, Row, at_least, at_most
+from guerdon.papers.frame import DATA, Budget, Claim, Row, at_least, at_most, real_data
 from guerdon.papers.index import paper
 from guerdon.reward.learned.model import RewardModel
 from guerdon.reward.personal.components import ComponentsReward
@@ -32,14 +37,70 @@ DIM, ATTRIBUTES, COMPONENTS = 32, 6, 12
 
 
 def check(budget: Budget) -> Claim:
-    """Checks 1 to 4 of the card."""
+    """Every check of the card; the fifth where HH-RLHF is at hand."""
+    rows = [planted(budget), isotropic(budget), flips(budget), signs(budget)]
+    path = real_data("hh", "vpl_relabelled_test.jsonl.gz")
+    if path is not None:
+        return Claim(PAPER.slug, [*rows, minority(budget, path)])
     return Claim(
-        PAPER.slug,
-        [planted(budget), isotropic(budget), flips(budget), signs(budget)],
-        left=(
-            "check 5, harmless against helpful: the set does not ship (tests/reward/test_components.py has it, slow)",
-        ),
+        PAPER.slug, rows, left=(f"check 5, harmless against helpful: no hh/ under ${DATA} (it does not ship)",)
     )
+
+
+def minority(budget: Budget, path: Path) -> Row:
+    """Check 5: an encoder tuned on people of whom four in five want help; the others' fifteen comparisons, 20 draws."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    rows = [r for r in rows if all(t.strip() for t in r["responses"]) and len(set(r["responses"])) == 2]
+    figures: dict[str, list[float]] = {"DRM": [], "single head": [], "lower end of the paired gain": []}
+    for seed in budget.seeds(3):
+        order = np.random.default_rng(seed).permutation(len(rows))
+
+        def said(subset: str, lo: int, hi: int, people: int, name: str, order: np.ndarray = order) -> list[Judgement]:
+            some = [rows[i] for i in order if rows[i]["data_subset"] == subset][lo:hi]
+            grades = {0: (1.0, 0.0), 1: (0.0, 1.0)}
+            return [
+                Judgement(
+                    r["prompt"], tuple(r["responses"]), grades[int(r["original_label"])], user=f"{name}{i % people}"
+                )
+                for i, r in enumerate(some)
+            ]
+
+        train = Feedback.of(said("helpful", 0, 400, 40, "helpful ") + said("harmless", 0, 100, 10, "harmless "))
+        test = Feedback.of(said("harmless", 100, 400, 1, "new "))
+        single, model = _tuned(train, test, seed)
+        pairs = test.pairs(ties=False)
+        sign = np.where(pairs.p > 0.5, 1, -1)
+
+        def right(u: np.ndarray, pairs: Pairs = pairs, sign: np.ndarray = sign) -> np.ndarray:
+            return ((u[pairs.a] - u[pairs.b]) * sign > 0).astype(float)
+
+        before = right(single.score(test.candidates).value)
+        after = np.full((20, len(pairs)), np.nan)
+        for draw in range(20):
+            told = np.random.default_rng([seed, draw]).permutation(len(test))[:SHOTS]
+            adapted = right(model.adapt(test.take(told)).score(test.candidates.asked_by("new 0")).value)
+            after[draw] = np.where(np.isin(pairs.judgement, told), np.nan, adapted)
+        mean = np.nanmean(after, axis=0)
+        gain = mean - before
+        figures["DRM"].append(float(mean.mean()))
+        figures["single head"].append(float(before.mean()))
+        figures["lower end of the paired gain"].append(float(gain.mean() - 2 * gain.std() / np.sqrt(len(gain))))
+    bounds = [at_least("DRM", 0.0, over="single head"), at_least("lower end of the paired gain", 0.0)]
+    return Row("5 a minority's fifteen comparisons, HH-RLHF", figures, bounds, "accuracy")
+
+
+def _tuned(train: Feedback, test: Feedback, seed: int) -> tuple[RewardModel, ComponentsReward]:
+    """(a two-layer reward of everybody, DRM on its hidden layer)."""
+    single = RewardModel(head="mlp", hidden=64, seed=seed).fit(train)
+
+    def hidden(candidates: Candidates) -> np.ndarray:
+        weight, bias = single.head.layers[0]  # type: ignore[attr-defined]
+        h = single.x(candidates) @ weight.T + bias
+        return h * ndtr(h)
+
+    both = Feedback.concatenate([train, test]).candidates
+    return single, drm(Pool(both, hidden(both)).encoder()).fit(train)
 
 
 def drm(encoder: Encoder) -> ComponentsReward:

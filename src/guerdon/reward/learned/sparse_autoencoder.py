@@ -225,7 +225,7 @@ class SparseReward(FeatureReward):
         latent = s["latent"] or 4 * x.shape[1]
         self.sae = SparseAutoencoder(latent, s["k"])
         options = {name: s[name] for name in ("epochs", "learning_rate", "batch", "seed")}
-        self.told = self.sae.fit(self._wide(x), **options, progress=progress)
+        self.told = self.sae.fit(self.wide(x), **options, progress=progress)
         self.trained_on = self.open_encoder().fingerprint
         if self.told["dead"] > 0.5:
             warnings.warn(
@@ -234,7 +234,7 @@ class SparseReward(FeatureReward):
             )
 
     @staticmethod
-    def _wide(x: np.ndarray) -> np.ndarray:
+    def wide(x: np.ndarray) -> np.ndarray:
         """Scaled features of unit variance instead of unit length."""
         return x * np.sqrt(x.shape[1])
 
@@ -268,7 +268,7 @@ class SparseReward(FeatureReward):
         """float64 sparse [n, latent] activations of scaled features x [n, d], with edits."""
         if self.sae is None:
             raise ModelError("this reward has no autoencoder yet: fit it, or pretrain it on texts")
-        z = self.sae(self._wide(x), topk=self.settings["topk"])
+        z = self.sae(self.wide(x), topk=self.settings["topk"])
         for feature, (how, value) in self.edits.items():
             at = z.indices == feature
             z.data[at] = z.data[at] * value if how == "*" else z.data[at] + value
