@@ -26,7 +26,8 @@ from guerdon.errors import FeedbackError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
 from guerdon.reward.base import Scores
-from guerdon.reward.personal.low_rank import LowRankReward, candidate_keys
+from guerdon.reward.personal.low_rank import LowRankReward
+from guerdon.reward.personal.people import candidate_keys
 
 MOST = 5000
 """More candidates than this are refused: an indicator each is a dense table here."""

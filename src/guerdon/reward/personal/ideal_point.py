@@ -33,7 +33,7 @@ from guerdon.reward.learned.networks import Schedule, train
 from guerdon.reward.learned.prompt_columns import apart, prompt_columns, response_columns
 from guerdon.reward.personal.ideal_geometry import MIXINGS, PROJECTORS, Geometry
 from guerdon.reward.personal.ideal_weights import Placed, solve
-from guerdon.reward.personal.low_rank import ADAPT_PAIRS, PeopleTable
+from guerdon.reward.personal.people import ADAPT_PAIRS, PeopleTable
 from guerdon.reward.personal.selection import Evidence, FewShot, folds_of, gain, pairs_of_people, within_person
 from guerdon.reward.personal.trial import LEAST_PEOPLE, linear_population, shot_trial
 

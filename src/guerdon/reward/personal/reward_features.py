@@ -28,7 +28,8 @@ import numpy as np
 from guerdon.encode.base import Encoder
 from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.star import Feedback, Pairs
-from guerdon.reward.personal.low_rank import LowRankReward, PeopleTable
+from guerdon.reward.personal.low_rank import LowRankReward
+from guerdon.reward.personal.people import PeopleTable
 
 log = logging.getLogger(__name__)
 

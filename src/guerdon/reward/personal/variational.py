@@ -35,7 +35,7 @@ from guerdon.reward.base import Scores
 from guerdon.reward.learned.fitted import FeatureReward, Prepared
 from guerdon.reward.learned.networks import Schedule, mlp, train
 from guerdon.reward.personal.contexts import ContextDraws, Posteriors, blocks, chosen_first, padded, question
-from guerdon.reward.personal.low_rank import ADAPT_PAIRS
+from guerdon.reward.personal.people import ADAPT_PAIRS
 from guerdon.reward.personal.selection import Evidence, FewShot, gain, pairs_of_people, within_person
 from guerdon.reward.personal.set_encoder import LEAKY, SetEncoder, cyclical, divergence, on_sphere
 from guerdon.reward.personal.trial import LEAST_PEOPLE, linear_population, shot_trial
