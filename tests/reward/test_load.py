@@ -68,7 +68,7 @@ def test_a_module_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.M
     [
         ("nowhere/at/all", "no reward at 'nowhere/at/all'; give a directory"),
         ("rule:nothing", "no rule 'nothing'; there is: rule:length, rule:random"),
-        ("judge:gpt", "not available yet"),
+        ("judge:gpt", "write http://HOST:PORT/v1#MODEL or hf:PATH"),
         ("hf:", "needs a name"),
         ("no_such_module_here:f", "no module 'no_such_module_here'"),
         ("fake_rewards:nothing", "fake_rewards has no 'nothing'"),

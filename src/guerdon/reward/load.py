@@ -7,6 +7,8 @@
                             ``hf:path``
 ``rule:NAME?option=value``  a rule: ``rule:length`` (longer is better: what every reward must beat), ``rule:answer``,
                             ``rule:code``, ``rule:constraints`` ... (:data:`guerdon.reward.verify.rule.RULES`)
+``judge:MODEL?option=...``  scores that a language model writes, ``judge:http://HOST:PORT/v1#MODEL?question=...`` or
+                            ``judge:hf:PATH?by=rubric&rubric=FILE`` (:mod:`guerdon.reward.judge.spec`)
 ``package.module:object``   a Reward, a class or function that makes one, a function ``(prompt, response) -> float``,
                             or a TRL reward function ``(completions, ...) -> list``
 =========================== =====================================================================================
@@ -29,7 +31,7 @@ from guerdon.reward.base import Function, Reward
 
 MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 SCHEMES = ("hf:", "rule:", "judge:")
-KINDS = "a directory, hf:org/name, rule:NAME, or package.module:object"
+KINDS = "a directory, hf:org/name, rule:NAME, judge:MODEL, or package.module:object"
 
 
 def load(spec: str | os.PathLike[str] | Reward, *, verify: bool = True) -> Reward:
@@ -58,7 +60,9 @@ def load(spec: str | os.PathLike[str] | Reward, *, verify: bool = True) -> Rewar
 
         return open_rule(rest)
     if sep and scheme == "judge":
-        raise ConfigError("judge: rewards are not available yet; a judge of your own opens as package.module:object")
+        from guerdon.reward.judge.spec import open_judge
+
+        return open_judge(rest)
     if MODULE.fullmatch(text):
         return _object(text)
     if path.is_file():
@@ -73,6 +77,10 @@ def fingerprint(spec: str | os.PathLike[str]) -> str:
     """
     text = os.fspath(spec)
     digest = hashlib.sha256(text.encode())
+    if text.startswith("judge:"):
+        from guerdon.reward.judge.spec import judge_digest
+
+        digest.update(judge_digest(text.removeprefix("judge:")).encode())
     path = Path(text.removeprefix("hf:"))
     files: list[Path] = []
     if path.is_dir():
