@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from guerdon.reward.learned.prefix import Decoder
+from guerdon.encode.prefix import Decoder
 
 SHAPES = [(512, 128, 16), (1024, 128, 16), (256, 256, 8), (2048, 64, 8)]
 LITTLE_TO_SHARE = [(16, 128, 2), (4, 256, 4), (128, 128, 1)]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.prefix_scoring import header, llama, options_of, paired, sequences_of, show, token_ratio
-from guerdon.reward.learned.prefix import Decoder
+from guerdon.encode.prefix import Decoder
 
 SHAPES = [((512, 128, 2), 4, False), ((1024, 128, 2), 2, False), ((256, 256, 2), 4, False), ((2048, 64, 2), 1, False)]
 SHAPES += [((384, 160, 2), 8, True), ((16, 128, 2), 8, False)]

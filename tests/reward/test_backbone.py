@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import guerdon
+from guerdon.encode.prefix import base_of
 from guerdon.errors import ConfigError, FeedbackError, ModelError
 from guerdon.feedback.schema import Candidates, Judgement
 from guerdon.feedback.star import Feedback
@@ -21,7 +22,6 @@ from guerdon.reward.learned.finetune import Recipe, train
 from guerdon.reward.learned.likelihood import compile_likelihood
 from guerdon.reward.learned.lora import add_lora, merge_lora
 from guerdon.reward.learned.minibatches import Sizes, Texts, centring, local, members, over, steps_of
-from guerdon.reward.learned.prefix import base_of
 from guerdon.reward.registry import MODELS
 from guerdon.testing import check_reward
 from tiny_models import tiny_bert, tiny_causal_lm, tiny_classifier
@@ -116,7 +116,7 @@ def test_the_same_seed_gives_the_same_model(lm):
 
 
 def test_sharing_the_prompt_changes_the_cost_but_not_the_result(lm, monkeypatch):
-    from guerdon.reward.learned.prefix import Decoder
+    from guerdon.encode.prefix import Decoder
 
     plan = Decoder.plan
     monkeypatch.setattr(Decoder, "plan", lambda self, s, p, budget: plan(self, s, p, budget, share=True))

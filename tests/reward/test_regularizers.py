@@ -9,6 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import guerdon
+from guerdon.encode.prefix import base_of
+from guerdon.encode.rendering import Renderer
 from guerdon.errors import ConfigError
 from guerdon.feedback.schema import Candidates, Judgement
 from guerdon.feedback.star import Feedback
@@ -17,9 +19,7 @@ from guerdon.reward.learned.backbone import BackboneReward
 from guerdon.reward.learned.backbone_model import language_head, open_backbone
 from guerdon.reward.learned.likelihood import compile_likelihood
 from guerdon.reward.learned.minibatches import Texts
-from guerdon.reward.learned.prefix import base_of
 from guerdon.reward.learned.regularizers import LanguageRegularizer, TextLoss, verdicts
-from guerdon.reward.learned.rendering import Renderer
 from guerdon.reward.registry import MODELS
 from guerdon.testing import check_reward
 from tiny_models import tiny_bert, tiny_causal_lm

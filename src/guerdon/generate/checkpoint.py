@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from guerdon.encode.hidden import DTYPES, choose_device, opening, quiet
+from guerdon.encode.prefix import Decoder, base_of
+from guerdon.encode.rendering import clean, plain_messages, positions
 from guerdon.encode.source import folder_digest, locate
 from guerdon.errors import BackendError, ConfigError, ModelError, need
 from guerdon.feedback.messages import Text, as_messages, as_text, check_messages
-from guerdon.reward.learned.prefix import Decoder, base_of
-from guerdon.reward.learned.rendering import clean, plain_messages, positions
 
 BUDGET = {"cpu": 4096, "cuda": 32768}
 """Tokens of one forward pass where nothing is said."""

@@ -1,6 +1,6 @@
 """Causal language models of transformers, on this machine: drawing replies, and exact likelihoods of given texts.
 
-Likelihoods of several responses to one prompt run its tokens once (:mod:`guerdon.reward.learned.prefix`). A seeded draw
+Likelihoods of several responses to one prompt run its tokens once (:mod:`guerdon.encode.prefix`). A seeded draw
 depends on prompt, seed and number of the draw, not on the batch it is in; log-probabilities are those of the model as
 it is, before temperature and top_p.
 """
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 
 from guerdon.encode.hidden import quiet
+from guerdon.encode.prefix import common_prefix, padded_batches
+from guerdon.encode.rendering import clean
 from guerdon.errors import ConfigError
 from guerdon.feedback.messages import Text, as_messages, pack
 from guerdon.generate import structured
@@ -32,8 +34,6 @@ from guerdon.generate.base import (
 )
 from guerdon.generate.chat_reply import parse_json
 from guerdon.generate.checkpoint import Checkpoint
-from guerdon.reward.learned.prefix import common_prefix, padded_batches
-from guerdon.reward.learned.rendering import clean
 
 MAX_TOKENS = 256
 """Most tokens of a reply where nothing is said."""

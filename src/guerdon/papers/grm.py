@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from guerdon.encode.prefix import base_of
 from guerdon.feedback.schema import Candidates
 from guerdon.papers.frame import Budget, Claim, Row, at_least, at_most
 from guerdon.papers.index import paper
 from guerdon.reward.learned.backbone import BackboneReward
-from guerdon.reward.learned.prefix import base_of
 from guerdon.reward.learned.readout import LastToken
 from guerdon.reward.learned.regularizers import LanguageRegularizer, TextLoss, loglikelihood
 from guerdon.worlds.topics import Topics

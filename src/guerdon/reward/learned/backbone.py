@@ -19,6 +19,8 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from guerdon.encode.prefix import base_of
+from guerdon.encode.rendering import Renderer, positions, prompt_keys
 from guerdon.errors import ConfigError, FeedbackError, ModelError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
@@ -39,10 +41,8 @@ from guerdon.reward.learned.heads import LinearHead
 from guerdon.reward.learned.likelihood import Likelihood, compile_likelihood
 from guerdon.reward.learned.lora import add_lora, merge_lora
 from guerdon.reward.learned.minibatches import Texts, members, over
-from guerdon.reward.learned.prefix import base_of
 from guerdon.reward.learned.readout import LastToken, MeanPool, read
 from guerdon.reward.learned.regularizers import KINDS, LanguageRegularizer, TextLoss
-from guerdon.reward.learned.rendering import Renderer, positions, prompt_keys
 
 log = logging.getLogger(__name__)
 

@@ -21,10 +21,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guerdon.encode.prefix import base_of
 from guerdon.errors import ModelError
 from guerdon.feedback.schema import Candidates
 from guerdon.reward.learned.classifier import SELFTEST, TOLERANCE, quietly, verify_selftest
-from guerdon.reward.learned.prefix import base_of
 from guerdon.reward.learned.readout import LastToken
 from guerdon.reward.storage import CARD, CONFIG, EXAMPLES, FORMAT, check_place, plain
 

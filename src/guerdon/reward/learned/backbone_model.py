@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from guerdon.encode.prefix import Decoder, base_of
 from guerdon.errors import ConfigError, need
 from guerdon.reward.learned.classifier import quietly
 from guerdon.reward.learned.features import FeatureScaling
 from guerdon.reward.learned.likelihood import Likelihood
 from guerdon.reward.learned.minibatches import members
 from guerdon.reward.learned.networks import Schedule, negative_log_likelihood, train
-from guerdon.reward.learned.prefix import Decoder, base_of
 from guerdon.reward.learned.readout import LastToken, MeanPool
 
 

@@ -3,9 +3,9 @@
 The score is the model's raw logit. It equals ``pipeline("text-classification", function_to_apply="none")`` on one text
 at a time; batching never changes it: the last token is found by our own lengths, where transformers looks for the
 last one that is not the pad token and therefore finds the wrong one when pad is eos. Decoders run each prompt's tokens
-once for all its responses (:mod:`~guerdon.reward.learned.prefix`).
+once for all its responses (:mod:`~guerdon.encode.prefix`).
 
-What the model reads is said in :mod:`~guerdon.reward.learned.rendering`: the tokenizer's chat template where there is
+What the model reads is said in :mod:`~guerdon.encode.rendering`: the tokenizer's chat template where there is
 one, else the tokenizer's pair encoding (encoders) or prompt, separator, response (decoders).
 """
 
@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from guerdon.encode.prefix import Decoder, base_of
+from guerdon.encode.rendering import Renderer, prompt_keys
 from guerdon.errors import BackendError, ConfigError, ModelError, need
 from guerdon.feedback.schema import Candidates
 from guerdon.reward.base import Reward, Scores
-from guerdon.reward.learned.prefix import Decoder, base_of
 from guerdon.reward.learned.readout import LastToken, Readout, WholeModel, read
-from guerdon.reward.learned.rendering import Renderer, prompt_keys
 
 BUDGET = {"cpu": 4096}  # measured best on a few cores: larger batches leave the cache
 BUDGET_ELSEWHERE = 32768

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from guerdon.encode.prefix import common_prefix
 from guerdon.reward.learned.likelihood import Likelihood
-from guerdon.reward.learned.prefix import common_prefix
 from guerdon.reward.learned.readout import LastToken, Readout
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from guerdon.reward.learned.prefix import Batch, Decoder, pad, padded_batches
+from guerdon.encode.prefix import Batch, Decoder, pad, padded_batches
 
 
 class Readout(Protocol):

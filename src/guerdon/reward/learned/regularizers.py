@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from guerdon.encode.prefix import Batch
 from guerdon.reward.learned.likelihood import Likelihood
 from guerdon.reward.learned.minibatches import Texts, members
-from guerdon.reward.learned.prefix import Batch
 from guerdon.reward.learned.readout import LastToken
 
 KINDS = ("none", "sft", "dpo", "dpo-reference")

@@ -3,7 +3,7 @@
 A prompt of P tokens with N responses of R tokens costs P + N R tokens instead of N (P + R). The shared prefix is the
 longest common token prefix of the tokenised (prompt + response) sequences of a prompt, so both ways run the same
 tokens, whatever the tokenizer does at the boundary and whatever a chat template puts around the texts. Sequences of
-all prompts are packed into one row without any padding (:mod:`~guerdon.reward.learned.prefix_attention`); values and
+all prompts are packed into one row without any padding (:mod:`~guerdon.encode.prefix_attention`); values and
 gradients equal those of separate, padded sequences.
 
 What a model can do is measured when it is wrapped, on four short sequences: whether it is causal, and whether packing
@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from guerdon.reward.learned.prefix_attention import NAME, Join, NotShareable, laid_out, make_layout, register
+from guerdon.encode.prefix_attention import NAME, Join, NotShareable, laid_out, make_layout, register
 
 Tokens = Sequence[int] | np.ndarray
 

@@ -18,8 +18,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from guerdon.reward.learned.prefix import Decoder, Prices, common_prefix, pad
-from guerdon.reward.learned.prefix_attention import Join, NotShareable, laid_out, make_layout, packed_attention
+from guerdon.encode.prefix import Decoder, Prices, common_prefix, pad
+from guerdon.encode.prefix_attention import Join, NotShareable, laid_out, make_layout, packed_attention
 
 VOCAB = 101
 SIZES = {
