@@ -142,7 +142,7 @@ class AutoReward(FittedReward):
         folds = list(self._folds(feedback, personal))
         units = sum(len(np.unique(fold.unit)) for fold in folds)
         trials = [Trial(name, np.full(units, np.nan), np.full(units, np.nan)) for name in names]
-        for trial in trials:
+        for trial in _shown(trials, progress):
             began = time.perf_counter()
             try:
                 with _quietly():
@@ -258,6 +258,22 @@ class AutoReward(FittedReward):
             hits.append(hit)
             trial.by_shots.setdefault(count, []).append(float(loss.mean()))
         trial.loss[rows], trial.accuracy[rows] = np.mean(losses, axis=0), np.mean(hits, axis=0)
+
+
+def _shown(trials: list[Trial], progress: bool) -> Iterator[Trial]:
+    """The trials one by one, with a bar on stderr that names the one being tried."""
+    if not progress:
+        yield from trials
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("trying", total=len(trials))
+        for trial in trials:
+            bar.update(task, description=f"trying {trial.name}")
+            yield trial
+            bar.advance(task)
 
 
 @contextmanager
