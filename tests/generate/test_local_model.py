@@ -191,3 +191,69 @@ def test_a_schema_is_written_into_the_prompt(model: LocalModel) -> None:
     assert replies.reason == ["no JSON of the schema in the reply"]
     plain = model.generate(["hi"], max_tokens=3, temperature=0.0)
     assert replies.rows[0].prompt_tokens > plain.rows[0].prompt_tokens + 20
+
+
+def test_a_turn_of_the_user_is_scored_where_the_template_puts_it(model: LocalModel) -> None:
+    dialogue = [{"role": "user", "content": "Name a fruit."}, {"role": "assistant", "content": "An apple."}]
+    said = ["Thanks, that helps.", "No, that is wrong."]
+    found = model.loglikelihood([dialogue, dialogue], said, role="user")
+    assert found.status == ["scored", "scored"]
+    for text, tokens in zip(said, found.tokens, strict=True):
+        if model.chats:
+            whole = model.tokenizer.apply_chat_template([*dialogue, {"role": "user", "content": text}], tokenize=False)
+        else:
+            whole = f"user: Name a fruit.\n\nassistant: An apple.\n\nuser: {text}"
+        start = whole.rindex(text)
+        special = not model.chats
+        before = model.tokenizer(whole[:start], add_special_tokens=special)["input_ids"]
+        ids = model.tokenizer(whole[: start + len(text)], add_special_tokens=special)["input_ids"]
+        at = next(i for i in range(len(ids)) if i >= len(before) or before[i] != ids[i])
+        with torch.no_grad():
+            logprob = model.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        assert tokens == pytest.approx([float(logprob[i - 1, ids[i]]) for i in range(at, len(ids))], abs=1e-4)
+        assert tokens is not None
+        piece = model.tokenizer.decode(ids[at:])
+        assert piece.strip() == text, "a follow-up starts on a token of its own"
+    with pytest.raises(ConfigError, match="role"):
+        model.loglikelihood([dialogue], ["x"], role="system")
+
+
+@pytest.mark.parametrize("kind", ["spaced", "pieces", "bytes"])
+def test_labels_are_single_tokens_in_every_spelling(kind: str, tmp_path: Path) -> None:
+    """BPE with the space in the token, SentencePiece's mark, and bytes alone, where no token spells a label."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = {"spaced": ["yes", "Ġyes", "Yes", "ĠNo", "no"], "pieces": ["▁", "▁Yes", "Yes", "▁no"], "bytes": []}[kind]
+    pieces = ["<unk>", "<eos>", *alphabet, *(["▁"] if kind == "pieces" else []), *words]
+    vocab = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="<unk>"))
+    if kind == "pieces":
+        tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    else:
+        tokenizer.pre_tokenizer, tokenizer.decoder = (
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+            decoders.ByteLevel(),
+        )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<eos>", unk_token="<unk>", model_max_length=64
+    )
+    config = LlamaConfig(
+        vocab_size=len(vocab), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=64, initializer_range=0.5, eos_token_id=1, bos_token_id=None,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    fast.save_pretrained(tmp_path)
+    model = LocalModel(str(tmp_path), device="cpu")
+    found = model.label_probabilities(["good?"], ["yes", "no"])
+    chance = torch.from_numpy(model.logits(["good?"])[0]).double().softmax(-1).numpy()
+    for column, label in enumerate(("yes", "no")):
+        ids = [i for piece, i in vocab.items() if piece.strip("Ġ▁").casefold() == label]
+        if kind == "bytes":
+            expected = np.exp(model.loglikelihood(["good?"], [label]).total[0])  # the reply begins with it, bit by bit
+        else:
+            expected = chance[ids].sum()
+        assert found.value[0, column] == pytest.approx(expected, rel=1e-4)
+    assert "▁" not in vocab or chance[vocab["▁"]] > 0, "the mark alone is no spelling of either label"

@@ -249,8 +249,13 @@ class LanguageModel:
         """
         raise NotImplementedError
 
-    def loglikelihood(self, prompts: Sequence[Text], responses: Sequence[str]) -> Likelihoods:
-        """log p(responses[i] | prompts[i]), token by token."""
+    def loglikelihood(
+        self, prompts: Sequence[Text], responses: Sequence[str], *, end: bool = False, role: str = "assistant"
+    ) -> Likelihoods:
+        """log p(responses[i] | prompts[i]), token by token; of the assistant's turn, or of what a ``user`` says next.
+
+        end   also count the token that ends the turn
+        """
         raise BackendError(f"{self.name} does not say how likely a given text is; use a local model (hf:PATH)")
 
     def label_probabilities(self, prompts: Sequence[Text], labels: Sequence[str]) -> LabelProbabilities:

@@ -26,6 +26,10 @@ BUDGET = {"cpu": 4096, "cuda": 32768}
 """Tokens of one forward pass where nothing is said."""
 
 
+TURN = "XNEXTTURNX"
+"""Stands for a turn where the text before it is looked for."""
+
+
 class Refused(Exception):
     """The chat template does not take these messages."""
 
@@ -165,17 +169,25 @@ class Checkpoint:
         """Whether prompts go through a chat template."""
         return self.template == "auto" and bool(getattr(self.tokenizer, "chat_template", None))
 
-    def prompt_text(self, prompt: Text) -> str:
-        """All that stands before a reply."""
-        if not self.chats:
+    def prompt_text(self, prompt: Text, role: str = "assistant") -> str:
+        """All that stands before a reply, or before the next turn of ``role``."""
+        if role == "assistant" and not self.chats:
             return clean(as_text(prompt))
         from jinja2 import TemplateError
 
         messages = plain_messages(prompt, "user")
         try:
-            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            if role == "assistant":
+                return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            # what a template puts around a turn is only seen when there is one
+            messages.append({"role": role, "content": TURN})
+            said = self.tokenizer.apply_chat_template(messages, tokenize=False) if self.chats else as_text(messages)
         except (TemplateError, KeyError, TypeError, ValueError) as error:
             raise Refused(f"the chat template refuses these messages: {error}"[:200]) from None
+        at = said.rfind(TURN)
+        if at < 0:
+            raise Refused(f"the chat template leaves out what the {role} says")
+        return said[:at]
 
     def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
         """int64 token ids of rendered texts; never empty where the tokenizer knows a begin or an end."""
@@ -189,8 +201,8 @@ class Checkpoint:
         start = [] if begin is None else [begin]
         return [np.asarray(x if len(x) else start, dtype=np.int64) for x in ids]
 
-    def render(self, prompts: Sequence[Text]) -> tuple[list[str | None], list[str | None]]:
-        """([n] texts before the reply, [n] why there is none)."""
+    def render(self, prompts: Sequence[Text], role: str = "assistant") -> tuple[list[str | None], list[str | None]]:
+        """([n] texts before the reply or the next turn of ``role``, [n] why there is none)."""
         if isinstance(prompts, str):
             raise ConfigError("give a list of prompts; put the text in brackets: [prompt]")
         texts: list[str | None] = []
@@ -198,7 +210,7 @@ class Checkpoint:
         for i, prompt in enumerate(prompts):
             check_messages(as_messages(prompt), f"prompts[{i}]")
             try:
-                texts.append(self.prompt_text(prompt))
+                texts.append(self.prompt_text(prompt, role))
                 problems.append(None)
             except Refused as error:
                 texts.append(None)

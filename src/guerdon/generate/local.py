@@ -185,17 +185,22 @@ class LocalModel(Checkpoint, LanguageModel):
 
     # ------------------------------------------------------------------ likelihoods
 
-    def loglikelihood(self, prompts: Sequence[Text], responses: Sequence[str], *, end: bool = False) -> Likelihoods:
+    def loglikelihood(
+        self, prompts: Sequence[Text], responses: Sequence[str], *, end: bool = False, role: str = "assistant"
+    ) -> Likelihoods:
         """log p(response | prompt), exact, token by token. A prompt's tokens run once for all its responses.
 
         The text is tokenised whole; a token that spans the boundary belongs to the response.
 
         end   also count the end-of-text token after each response: how likely the model is to write it and no more
+        role  whose turn it is: ``assistant``, or ``user`` for what a user says next in the dialogue
         """
+        if role not in ("assistant", "user"):
+            raise ConfigError(f"role={role!r}: use assistant or user")
         n = len(responses)
         if len(prompts) != n:
             raise ConfigError(f"{len(prompts)} prompts and {n} responses: give one prompt a response")
-        texts, problems = self.render(prompts)
+        texts, problems = self.render(prompts, role)
         status, reason = ["scored"] * n, list(problems)
         out: list[np.ndarray | None] = [None] * n
         rows = [i for i in range(n) if texts[i] is not None]

@@ -17,14 +17,16 @@ _HOMES = {
     "MockRequest": "guerdon.testing.mock_server",
     "MockServer": "guerdon.testing.mock_server",
     "Report": "guerdon.testing.contract",
+    "Scripted": "guerdon.testing.scripted",
     "check_reward": "guerdon.testing.contract",
 }
 
-__all__ = ["MockReply", "MockRequest", "MockServer", "Report", "check_reward"]
+__all__ = ["MockReply", "MockRequest", "MockServer", "Report", "Scripted", "check_reward"]
 
 if TYPE_CHECKING:
     from guerdon.testing.contract import Report, check_reward
     from guerdon.testing.mock_server import MockReply, MockRequest, MockServer
+    from guerdon.testing.scripted import Scripted
 
 
 def __getattr__(name: str) -> Any:

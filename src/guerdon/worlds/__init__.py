@@ -10,6 +10,7 @@ _HOMES = {
     "PlantedEncoder": "guerdon.worlds.pool",
     "Pool": "guerdon.worlds.pool",
     "Population": "guerdon.worlds.people",
+    "SimulatedJudge": "guerdon.worlds.judges",
     "agreement": "guerdon.worlds.choices",
     "choice_entropy": "guerdon.worlds.choices",
     "disagreement": "guerdon.worlds.choices",
@@ -23,6 +24,7 @@ __all__ = [
     "PlantedEncoder",
     "Pool",
     "Population",
+    "SimulatedJudge",
     "agreement",
     "choice_entropy",
     "disagreement",
@@ -32,6 +34,7 @@ __all__ = [
 if TYPE_CHECKING:
     from guerdon.worlds.annotators import Annotator
     from guerdon.worlds.choices import Outcome, agreement, choice_entropy, disagreement, outcome
+    from guerdon.worlds.judges import SimulatedJudge
     from guerdon.worlds.oracle import Oracle
     from guerdon.worlds.people import Population
     from guerdon.worlds.pool import PlantedEncoder, Pool
