@@ -43,8 +43,8 @@ def feedback(kind: str) -> Feedback:
     return Feedback.of(rows)
 
 
-APART = {"backbone", "grm", "factorization"}
-"""Tested on their own: a transformers model, and one that knows only the candidates it was fitted on."""
+APART = {"autoregressive", "backbone", "grm", "factorization"}
+"""Tested on their own: transformers models, and one that knows only the candidates it was fitted on."""
 
 
 @pytest.mark.parametrize("entry", [m for m in MODELS.values() if m.name not in APART], ids=lambda m: m.name)

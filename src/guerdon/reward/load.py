@@ -9,6 +9,9 @@
                             ``rule:code``, ``rule:constraints`` ... (:data:`guerdon.reward.verify.rule.RULES`)
 ``judge:MODEL?option=...``  scores that a language model writes, ``judge:http://HOST:PORT/v1#MODEL?question=...`` or
                             ``judge:hf:PATH?by=rubric&rubric=FILE`` (:mod:`guerdon.reward.judge.spec`)
+``implicit:MODEL?opt=...``  a reward read off a language model's likelihoods, ``implicit:hf:PATH?question=...``,
+                            ``implicit:hf:PATH?by=follow-up``, ``implicit:hf:STRONG?weak=hf:WEAK``
+                            (:mod:`guerdon.reward.implicit.spec`)
 ``package.module:object``   a Reward, a class or function that makes one, a function ``(prompt, response) -> float``,
                             or a TRL reward function ``(completions, ...) -> list``
 =========================== =====================================================================================
@@ -30,8 +33,8 @@ from guerdon.errors import ConfigError, ModelError
 from guerdon.reward.base import Function, Reward
 
 MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-SCHEMES = ("hf:", "rule:", "judge:")
-KINDS = "a directory, hf:org/name, rule:NAME, judge:MODEL, or package.module:object"
+SCHEMES = ("hf:", "rule:", "judge:", "implicit:")
+KINDS = "a directory, hf:org/name, rule:NAME, judge:MODEL, implicit:MODEL, or package.module:object"
 
 
 def load(spec: str | os.PathLike[str] | Reward, *, verify: bool = True) -> Reward:
@@ -63,6 +66,10 @@ def load(spec: str | os.PathLike[str] | Reward, *, verify: bool = True) -> Rewar
         from guerdon.reward.judge.spec import open_judge
 
         return open_judge(rest)
+    if sep and scheme == "implicit":
+        from guerdon.reward.implicit.spec import open_implicit
+
+        return open_implicit(rest)
     if MODULE.fullmatch(text):
         return _object(text)
     if path.is_file():
@@ -81,6 +88,10 @@ def fingerprint(spec: str | os.PathLike[str]) -> str:
         from guerdon.reward.judge.spec import judge_digest
 
         digest.update(judge_digest(text.removeprefix("judge:")).encode())
+    if text.startswith("implicit:"):
+        from guerdon.reward.implicit.spec import implicit_digest
+
+        digest.update(implicit_digest(text.removeprefix("implicit:")).encode())
     path = Path(text.removeprefix("hf:"))
     files: list[Path] = []
     if path.is_dir():

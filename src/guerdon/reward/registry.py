@@ -260,6 +260,13 @@ MODELS: dict[str, Model] = {
             {},
         ),
         Model(
+            "autoregressive",
+            "guerdon.reward.implicit.autoregressive:AutoregressiveReward",
+            "a language model whose log-likelihood of the response is the reward, token by token (GenARM)",
+            "058",
+            {},
+        ),
+        Model(
             "grm",
             "guerdon.reward.learned.backbone:BackboneReward",
             "the same, its hidden states kept by a text loss on the responses, two-layer head (GRM)",

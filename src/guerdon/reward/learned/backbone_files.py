@@ -125,7 +125,7 @@ def _publish(temp: Path, directory: Path) -> None:
     if not directory.exists():
         os.rename(temp, directory)
         return
-    known = {CONFIG, CARD, SELFTEST, HEAD, "people.parquet", *_about(directory).get("files", [])}
+    known = {CONFIG, CARD, SELFTEST, HEAD, "people.parquet", *about_of(directory).get("files", [])}
     old = directory.with_name(f".{directory.name}.{os.getpid()}.old")
     os.rename(directory, old)
     os.rename(temp, directory)
@@ -142,7 +142,7 @@ def load(cls: type[BackboneReward], directory: Path, verify: bool) -> Any:
 
     from guerdon.reward.learned.backbone_model import open_backbone
 
-    about = _about(directory)
+    about = about_of(directory)
     if "params" not in about:
         raise ModelError(f"{directory / CONFIG} does not describe a guerdon backbone; save the model again")
     reward = cls(**{k: v for k, v in about["params"].items() if k not in ELSEWHERE})
@@ -168,7 +168,7 @@ def load(cls: type[BackboneReward], directory: Path, verify: bool) -> Any:
     return reward
 
 
-def _about(directory: Path) -> dict[str, Any]:
+def about_of(directory: Path) -> dict[str, Any]:
     """The entry ``guerdon`` of a directory's configuration."""
     try:
         found = json.loads((directory / CONFIG).read_text(encoding="utf-8"))["guerdon"]
