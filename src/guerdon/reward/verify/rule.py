@@ -92,6 +92,9 @@ RULES: dict[str, tuple[str, str]] = {
     "repetition": ("guerdon.reward.verify.formats:Repetition", "does not say the same over and over"),
     "json": ("guerdon.reward.verify.formats:JsonSchema", "JSON that fits a schema"),
     "constraints": ("guerdon.reward.verify.constraints:Constraints", "IFEval's 25 kinds of verifiable instructions"),
+    "citations": ("guerdon.reward.verify.citations:Citations", "what is cited bears out what is said"),
+    "nuggets": ("guerdon.reward.verify.nuggets:Nuggets", "share of a reference's facts that it holds, by a judge"),
+    "relevance": ("guerdon.reward.verify.relevance:Relevance", "relevance to the request, with guards against hacks"),
     "code": ("guerdon.reward.verify.programs:PassesTests", "the program passes its tests, in a limited process"),
 }
 """Name: where the rule lives, and what it does in a line."""
