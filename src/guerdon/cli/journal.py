@@ -104,7 +104,7 @@ class Journal:
         self.bytes += len(lines)
         self.rows += len(rows)
         self.digest = chain(self.digest, rows)
-        self.counts += counts
+        self.counts.update(counts)  # += would drop sums that are below 0
         document = {
             "key": self.key,
             "rows": self.rows,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from guerdon.cli.candidates import Item
-    from guerdon.reward.base import Reward
+    from guerdon.feedback.schema import Candidates
+    from guerdon.reward.base import Scores
 
 
 def score(
@@ -34,93 +36,118 @@ def score(
     """
     from pathlib import Path
 
-    from guerdon.cli.candidates import mapping
-    from guerdon.cli.console import say
+    from guerdon.cli.candidates import batches, mapping, read_items
+    from guerdon.cli.console import emit, say
     from guerdon.errors import ConfigError
     from guerdon.reward.base import Reward
-    from guerdon.reward.load import load
+    from guerdon.reward.load import fingerprint, load
 
     judge = load(reward)
     if type(judge).score is Reward.score:
         raise ConfigError(f"{judge.name} compares responses but does not score them; use guerdon best")
     columns = Columns(column)
     options = {"names": mapping(names), "user": user, "criterion": criterion, "skip_bad": skip_bad}
+    work = Work(
+        items=lambda: read_items(candidates, **options),
+        groups=lambda items, rescue: batches(items, batch, rescue=rescue),
+        rows=lambda items, counts: score_rows(judge.score, items, columns, counts),
+    )
     if out is None:
-        counts = to_stdout(judge, candidates, options, columns, batch, document=json_out)
+        counts = to_stdout(work, document=(lambda counts: {"counts": counts}) if json_out else None)
     else:
-        counts = to_file(judge, reward, candidates, options, columns, batch, Path(out))
+        key = {"reward": fingerprint(reward), "options": {**options, "columns": columns.one}, "batch size": batch}
+        counts = to_file(work, key, candidates, Path(out), columns.types)
         if json_out:
-            from guerdon.cli.console import emit
-
             emit({"out": out, "counts": dict(counts)})
     say(summary(counts) + (f" -> {out}" if out else ""))
 
 
 class Columns:
-    """The names of the added columns. With the plain name ``score`` they are score, status, reason and std."""
+    """The names of the added columns. With the plain name ``score`` they are score, status, reason and std.
 
-    def __init__(self, name: str) -> None:
+    ``details`` are columns of the scores' ``detail`` that are added too.
+    """
+
+    def __init__(self, name: str, details: Sequence[str] = ()) -> None:
         prefix = "" if name == "score" else f"{name}_"
-        self.one = (name, f"{prefix}status", f"{prefix}reason", f"{prefix}std")
-        self.many = (f"{name}s", f"{prefix}statuses", f"{prefix}reasons", f"{prefix}stds")
+        plain = (name, *(f"{prefix}{part}" for part in ("status", "reason", "std", *details)))
+        self.one = plain
+        self.many = (f"{name}s", *(f"{prefix}{part}" for part in ("statuses", "reasons", "stds")), *plain[4:])
+        self.details = tuple(details)
         self.types = {self.one[0]: "float64", self.one[3]: "float64"}  # in Parquet, should all of them be null
 
 
-def to_stdout(
-    judge: Reward, source: str, options: dict[str, Any], columns: Columns, batch: int, *, document: bool
-) -> Counter[str]:
-    """Rows on stdout as they are scored: JSON lines, or one document ``{"rows": [...], "counts": {...}}``."""
+@dataclass(frozen=True)
+class Work:
+    """What a command does with its input, one batch after the other.
+
+    items    the rows of the input, from the first
+    groups   (rows, rescue) to batches, as :func:`guerdon.cli.candidates.batches`
+    rows     (batch, counts) to the rows of the output, one each; ``counts`` is added to
+    """
+
+    items: Callable[[], Iterator[Item]]
+    groups: Callable[[Iterable[Item], bool], Iterator[list[Item]]]
+    rows: Callable[[list[Item], Counter[str]], Iterable[dict[str, Any]]]
+
+
+def to_stdout(work: Work, document: Callable[[Counter[str]], dict[str, Any]] | None = None) -> Counter[str]:
+    """Rows on stdout as they are made: JSON lines, or one document ``{"rows": [...], **document(counts)}``."""
     import json
     import sys
     from collections import Counter
 
-    from guerdon.cli.candidates import batches, read_items
     from guerdon.cli.output import line
 
     counts: Counter[str] = Counter()
     stdout = sys.stdout.buffer
     separator = b'{"rows": [\n' if document else b""
-    for items in ticking(batches(read_items(source, **options), batch, rescue=True)):
-        for row in score_rows(judge, items, columns, counts):
+    for items in ticking(work.groups(work.items(), True)):
+        for row in work.rows(items, counts):
             text = line(row)
             stdout.write(separator + (text[:-1] if document else text))
             separator = b",\n" if document else b""
         stdout.flush()
     if document:
         start = b"" if counts["rows"] else separator
-        stdout.write(start + b'\n], "counts": ' + json.dumps(dict(counts)).encode() + b"}\n")
+        rest = b", ".join(f"{json.dumps(k)}: {json.dumps(v)}".encode() for k, v in document(counts).items())
+        stdout.write(start + b"\n], " + rest + b"}\n")
         stdout.flush()
     return counts
 
 
 def to_file(
-    judge: Reward,
-    spec: str,
+    work: Work,
+    key: dict[str, Any],
     source: str,
-    options: dict[str, Any],
-    columns: Columns,
-    batch: int,
     out: Path,
+    types: dict[str, str],
+    resumed: Callable[[Counter[str]], None] | None = None,
+    *,
+    alike: bool = True,
 ) -> Counter[str]:
-    """Rows into ``out``, resuming what a killed run left (see :mod:`guerdon.cli.journal`)."""
+    """Rows into ``out``, resuming what a killed run left (see :mod:`guerdon.cli.journal`).
+
+    key      what the output depends on besides the input ``source``
+    types    Arrow types of columns that may be all null
+    resumed  is told what was counted before the kill
+    alike    the rows of ``out`` are those of ``source`` with columns added (a Parquet file keeps its types)
+    """
     from collections import Counter
     from itertools import islice
 
-    from guerdon.cli.candidates import batches, read_items
     from guerdon.cli.console import say
     from guerdon.cli.journal import Journal, chain
     from guerdon.cli.output import finish, format_of, line
     from guerdon.encode.encoder import all_or_nothing
     from guerdon.errors import ConfigError
-    from guerdon.reward.load import fingerprint
 
     format_of(out)
-    key = {"reward": fingerprint(spec), "options": {**options, "columns": columns.one}, "batch size": batch}
     journal = Journal(out, plain_key(key))
     if journal.notice:
         say(journal.notice)
     try:
-        items = read_items(source, **options)
+        items = work.items()
         if journal.rows:
             seen = chain("", (line(item.row) for item in islice(items, journal.rows)))
             if seen != journal.digest:
@@ -128,16 +155,18 @@ def to_file(
                     raise ConfigError(f"the input differs from the one {journal.part} was begun with; delete that file")
                 say("the input has changed since; starting anew")
                 journal.restart()
-                items = read_items(source, **options)
-        for group in ticking(batches(items, batch), journal.rows):
+                items = work.items()
+            elif resumed is not None:
+                resumed(journal.counts)
+        for group in ticking(work.groups(items, False), journal.rows):
             counts: Counter[str] = Counter()
             read = [line(item.row) for item in group]
             with all_or_nothing():
-                lines = b"".join(line(row) for row in score_rows(judge, group, columns, counts))
+                lines = b"".join(line(row) for row in work.rows(group, counts))
             journal.write(lines, read, counts)
         if not journal.rows:
             raise ConfigError(f"{source} has no rows")
-        finish(journal.part, out, parquet_of(source) if out.suffix == ".parquet" else None, columns.types)
+        finish(journal.part, out, parquet_of(source) if alike and out.suffix == ".parquet" else None, types)
     except BaseException:
         if journal.rows:
             journal.close()
@@ -149,7 +178,9 @@ def to_file(
     return journal.counts
 
 
-def score_rows(judge: Reward, items: list[Item], columns: Columns, counts: Counter[str]) -> Iterator[dict[str, Any]]:
+def score_rows(
+    assess: Callable[[Candidates], Scores], items: list[Item], columns: Columns, counts: Counter[str]
+) -> Iterator[dict[str, Any]]:
     """The rows of ``items`` with their results added; ``counts`` counts rows and each status."""
     import numpy as np
 
@@ -158,7 +189,7 @@ def score_rows(judge: Reward, items: list[Item], columns: Columns, counts: Count
     from guerdon.reward.base import Scores
 
     candidates = to_candidates(items)
-    scores = judge.score(candidates) if len(candidates) else Scores(np.zeros(0))
+    scores = assess(candidates) if len(candidates) else Scores(np.zeros(0))
     values = [v if np.isfinite(v) else None for v in scores.value.tolist()]
     status = [s if v is not None or s != "scored" else "failed" for v, s in zip(values, scores.status, strict=True)]
     std = None if scores.std is None else [s if np.isfinite(s) else None for s in scores.std.tolist()]
@@ -181,6 +212,9 @@ def score_rows(judge: Reward, items: list[Item], columns: Columns, counts: Count
             row[names[2]] = list(scores.reason[part])
         if std is not None:
             row[names[3]] = std[part]
+        for name, detail in zip(names[4:], columns.details, strict=True):
+            if detail in scores.detail:
+                row[name] = list(scores.detail[detail][part])
         if not item.listed:
             row |= {name: row[name][0] for name in names if name in row}
         yield row

@@ -71,6 +71,9 @@ class Reward:
     reads: tuple[str, ...] = ("user", "criterion")
     """The optional columns that scores may depend on; who measures asks once where they do not differ."""
 
+    in_groups: bool = False
+    """Whether a call as a TRL reward function judges the completions of a prompt together, by :meth:`rank`."""
+
     @property
     def __name__(self) -> str:  # TRL names its logged columns after reward_func.__name__
         return self.name
@@ -89,7 +92,8 @@ class Reward:
         value = 0.5 * (1.0 + np.tanh(0.5 * diff))
         status = [s if s != "scored" else t for s, t in zip(left.status, right.status, strict=True)]
         reason = [s or t for s, t in zip(left.reason, right.reason, strict=True)]
-        return Scores(value, status, reason, None if std is None else std * value * (1 - value))
+        cost = {k: left.cost.get(k, 0.0) + right.cost.get(k, 0.0) for k in left.cost | right.cost}
+        return Scores(value, status, reason, None if std is None else std * value * (1 - value), cost=cost)
 
     def rank(self, candidates: Candidates) -> Scores:
         """Scores of candidates that may be seen together with others of the same prompt; default :meth:`score`."""
@@ -106,7 +110,8 @@ class Reward:
         extra = {k: v for k, v in columns.items() if isinstance(v, Sequence) and not isinstance(v, str) and len(v) == n}
         if known.get("user") is not None:  # people are known by name; a data set may number them
             known["user"] = [None if user is None else str(user) for user in known["user"]]
-        scores = self.score(Candidates(prompts, completions, **known, extra=extra))
+        candidates = Candidates(prompts, completions, **known, extra=extra)
+        scores = self.rank(candidates) if self.in_groups else self.score(candidates)
         return [float(v) if np.isfinite(v) else None for v in scores.value]
 
     def confidence(self, candidates: Candidates) -> np.ndarray:

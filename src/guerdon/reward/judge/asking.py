@@ -16,6 +16,7 @@ import numpy as np
 
 from guerdon.errors import ConfigError
 from guerdon.generate.base import LanguageModel, Reply
+from guerdon.reward.judge.meta import MetaVote, rule_of, said_of
 from guerdon.reward.judge.templates import Question, schema
 from guerdon.reward.judge.verdicts import read_verdict
 
@@ -55,6 +56,20 @@ class Answers:
         top = np.isclose(self.chance, np.nanmax(np.nan_to_num(self.chance, nan=-1.0), axis=1, keepdims=True))
         return np.where(np.isnan(self.chance), np.nan, top / np.maximum(top.sum(1, keepdims=True), 1))
 
+    def verdict(self, combine: str) -> np.ndarray:
+        """float64 [n, L] what counts: the winner of votes where the majority decides, the distribution otherwise."""
+        return np.where((self.votes > 0)[:, None], self.winner, self.chance) if combine == "majority" else self.chance
+
+    def spread(self, rows: Sequence[int], status: list[str], reason: list[str | None]) -> Answers:
+        """These answers at ``rows`` of a longer list; the others were not asked, for the reasons given."""
+        out = _empty(len(status), self.chance.shape[1])
+        out.status, out.reason, out.cost = status, reason, self.cost
+        for name in ("chance", "votes", "mass"):
+            getattr(out, name)[rows] = getattr(self, name)
+        for j, i in enumerate(rows):
+            out.status[i], out.reason[i], out.rationale[i] = self.status[j], self.reason[j], self.rationale[j]
+        return out
+
 
 class Asker:
     """A language model that is asked for verdicts.
@@ -65,7 +80,8 @@ class Asker:
         models asked once with labels that begin differently, JSON otherwise. A model that merely repeats what it reads
         can be made to begin with a label: only json and text prove that a verdict is the judge's own
     votes : most draws a question
-    combine : majority (the most frequent verdict) or mean, of votes
+    combine : majority (the most frequent verdict) or mean, of votes; or a :class:`~guerdon.reward.judge.meta.MetaVote`,
+        which has another reward say which votes count
     confidence : stop voting when the majority is so certain, 0.5 to 1; None stops when it cannot change
     temperature : of draws; None is 0 for one vote and 1 for several
     seed : of draws
@@ -80,7 +96,7 @@ class Asker:
         *,
         how: str = "auto",
         votes: int = 1,
-        combine: str = "majority",
+        combine: str | MetaVote = "majority",
         confidence: float | None = None,
         temperature: float | None = None,
         seed: int = 0,
@@ -88,7 +104,7 @@ class Asker:
         min_mass: float = 0.01,
         unsure: bool = True,
     ) -> None:
-        for name, value, known in (("how", how, HOWS), ("combine", combine, COMBINE)):
+        for name, value, known in (("how", how, HOWS), ("combine", rule_of(combine), COMBINE)):
             if value not in known:
                 raise ConfigError(f"{name}={value!r}: use one of {', '.join(known)}")
         if votes < 1:
@@ -107,7 +123,12 @@ class Asker:
     @property
     def settings(self) -> dict[str, Any]:
         """What answers depend on, besides the questions and the model."""
-        return {k: v for k, v in vars(self).items() if k != "model"}
+        return {k: said_of(v) for k, v in vars(self).items() if k != "model"}
+
+    @property
+    def rule(self) -> str:
+        """``majority`` or ``mean``: how the votes that count are combined."""
+        return rule_of(self.combine)
 
     def ask(self, make: Make, labels: Sequence[str]) -> Answers:
         """Answers to the questions that ``make(ending)`` renders for an ending of the templates."""
@@ -144,7 +165,7 @@ class Asker:
         mass, chance = found.mass, found.normalized
         for i in range(n):
             if found.status[i] != "answered":
-                answers.status[i], answers.reason[i] = _missing(found.status[i], found.reason[i])
+                answers.status[i], answers.reason[i] = missing(found.status[i], found.reason[i])
             elif not mass[i] >= self.min_mass or np.isnan(chance[i]).any():
                 answers.status[i] = "abstained"
                 answers.reason[i] = f"the verdicts on offer hold {mass[i]:.2g} of the probability"
@@ -161,6 +182,7 @@ class Asker:
         offered = [*labels, UNSURE] if self.unsure else list(labels)
         wanted = schema(labels, self.unsure) if ending == "json" else None
         open_rows = list(range(n))
+        votes: list[tuple[int, int, str]] = []
         for round_ in range(self.votes):
             if not open_rows:
                 break
@@ -173,9 +195,14 @@ class Asker:
             )
             answers.cost = total(answers.cost, replies.cost)
             for i, reply in zip(open_rows, replies.rows, strict=True):
-                self._count(answers, counts, i, reply, questions[i].code, offered)
+                label = self._count(answers, i, reply, questions[i].code, offered)
+                if label is not None:
+                    counts[i, label] += 1
+                    votes.append((i, label, reply.text or ""))
             left = self.votes - round_ - 1
             open_rows = [i for i in open_rows if not self._settled(counts[i], left)]
+        if isinstance(self.combine, MetaVote) and votes:
+            counts = self._weighed(answers, counts, votes, questions, self.combine)
         cast = counts.sum(1)
         answers.votes = answers.votes.astype(np.int64)
         answers.chance[cast > 0] = counts[cast > 0] / cast[cast > 0, None]
@@ -184,24 +211,46 @@ class Asker:
         return answers
 
     @staticmethod
-    def _count(answers: Answers, counts: np.ndarray, i: int, reply: Reply, code: str, offered: list[str]) -> None:
+    def _weighed(
+        answers: Answers,
+        counts: np.ndarray,
+        votes: list[tuple[int, int, str]],
+        questions: list[Question],
+        meta: MetaVote,
+    ) -> np.ndarray:
+        """float64 [n, L] the votes that count, by how much; the rationale is that of the one that counts most."""
+        rows = [i for i, _, _ in votes]
+        weight, cost = meta.weights([questions[i].messages for i in rows], [text for _, _, text in votes], rows)
+        answers.cost = total(answers.cost, {f"meta_{k}": v for k, v in cost.items()})
+        out, most = np.zeros_like(counts), np.full(len(counts), -1.0)
+        for (i, label, text), w in zip(votes, weight.tolist(), strict=True):
+            out[i, label] += w
+            if w > most[i]:
+                most[i] = w
+                offered = [*questions[i].labels, UNSURE]
+                answers.rationale[i] = read_verdict(text, questions[i].code, offered).rationale
+        return out
+
+    @staticmethod
+    def _count(answers: Answers, i: int, reply: Reply, code: str, offered: list[str]) -> int | None:
+        """Keep what a vote says about question i; the column of its verdict, None where it has none."""
         answers.votes[i] += 1
         if reply.status != "answered" or reply.text is None:
-            answers.status[i], answers.reason[i] = _missing(reply.status, reply.reason)
-            return
+            answers.status[i], answers.reason[i] = missing(reply.status, reply.reason)
+            return None
         said = read_verdict(reply.text, code, offered)
         if said.label is None:
             answers.status[i] = "invalid"
             answers.reason[i] = "the reply was cut off before a verdict" if reply.finish == "length" else "no verdict"
-            return
+            return None
         answers.rationale[i] = said.rationale
         if said.label == UNSURE:
             answers.status[i], answers.reason[i] = "abstained", "the judge is unsure"
-            return
-        counts[i, offered.index(said.label)] += 1
+            return None
+        return offered.index(said.label)
 
     def _settled(self, counts: np.ndarray, left: int) -> bool:
-        if self.combine == "mean":
+        if self.combine != "majority":
             return False
         second, first = np.sort(counts)[-2:]
         if first - second > left:
@@ -231,7 +280,7 @@ def _empty(n: int, k: int) -> Answers:
     )
 
 
-def _missing(status: str, reason: str | None) -> tuple[str, str]:
+def missing(status: str, reason: str | None) -> tuple[str, str]:
     """(status, reason) of a question without a reply."""
     kind = {"refused": "abstained", "too_long": "too_long"}.get(status, "failed")
     return kind, reason or status

@@ -1,13 +1,14 @@
 """A judge that compares two responses, by default in both orders, and reports its preference for a place.
 
 P(a preferred) is the mean of both orders: with verdicts 1, 0 or 1/2 (a tie), so that a judge who names the same *place*
-both times says 1/2, with the reason. Ranking n responses takes O(n log n) comparisons (:mod:`.tournament`);
-:class:`AgainstReference` scores one response by its chance against the row's reference answer.
+both times says 1/2, with the reason. Ranking n responses takes O(n log n) comparisons (:mod:`.tournament`), scores
+against a reference one each (:mod:`.references`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from guerdon.reward.base import Reward, Scores
 from guerdon.reward.judge import templates
 from guerdon.reward.judge.asking import Asker, total
 from guerdon.reward.judge.pointwise import judge_fingerprint, untrusted
-from guerdon.reward.judge.standard import Standard
+from guerdon.reward.judge.standard import Standard, WrittenStandard
 from guerdon.reward.judge.templates import Question
 from guerdon.reward.judge.tournament import METHODS, tournaments
 
@@ -67,11 +68,12 @@ class PairwiseJudge(Reward):
     """
 
     reads = ("criterion",)
+    in_groups = True
 
     def __init__(
         self,
         model: LanguageModel,
-        standard: Standard | None = None,
+        standard: Standard | WrittenStandard | None = None,
         *,
         order: str = "both",
         ties: bool = True,
@@ -114,21 +116,36 @@ class PairwiseJudge(Reward):
             for i, (left, right) in enumerate(_sides(a, b, side))
         ]
 
+        written = self.standard.each(a, _sides(a, b, 0))
+        asked = [i for i, standard in enumerate(written.standard) if standard is not None]
+
         def make(ending: str) -> list[Question]:
-            kind, criteria = self.standard.kind, self.standard.criteria
             return [
-                templates.render("pairwise", ending, kind, criteria, v, self.labels, unsure=self.asker.unsure)
-                for v in views
+                templates.render(
+                    "pairwise", ending, s.kind, s.criteria, views[side * n + i], self.labels, unsure=self.asker.unsure
+                )
+                for side in range(sides)
+                for i in asked
+                if (s := written.standard[i]) is not None
             ]
 
-        said = self.asker.ask(make, self.labels)
+        answers = self.asker.ask(make, self.labels)
+        said = (
+            answers
+            if len(asked) == n
+            else answers.spread(
+                [side * n + i for side in range(sides) for i in asked],
+                list(written.status) * sides,
+                list(written.reason) * sides,
+            )
+        )
         by_votes = (said.votes > 0)[:, None]
-        chance = np.where(by_votes, said.winner, said.chance) if self.asker.combine == "majority" else said.chance
-        shown_first = (chance @ self.values).reshape(sides, n)
+        shown_first = (said.verdict(self.asker.rule) @ self.values).reshape(sides, n)
         forward = shown_first[0]
         backward = 1 - shown_first[1] if sides == 2 else np.full(n, np.nan)
         value = (forward + backward) / 2 if sides == 2 else forward.copy()
-        status, reason = said.status[:n], said.reason[:n]
+        status = said.status[:n]
+        reason = [r or w for r, w in zip(said.reason[:n], written.reason, strict=True)]
         first = second = both = 0
         for i in range(n if sides == 2 else 0):
             if status[i] == "scored" and said.status[n + i] != "scored":
@@ -144,7 +161,7 @@ class PairwiseJudge(Reward):
             else:
                 both += 1
                 continue
-            if by_votes[i, 0] and by_votes[n + i, 0] and self.asker.combine == "majority":
+            if by_votes[i, 0] and by_votes[n + i, 0] and self.asker.rule == "majority":
                 value[i] = 0.5
         self._bias = PositionBias(self._bias.first + first, self._bias.second + second, self._bias.consistent + both)
         detail: dict[str, Any] = {
@@ -153,17 +170,11 @@ class PairwiseJudge(Reward):
             "rationale": [said.rationale[i::n] for i in range(n)],
             "votes": said.votes.reshape(sides, n).sum(0).tolist(),
         }
-        return Scores(value, status, reason, detail=detail, cost=said.cost)
+        return Scores(value, status, reason, detail=detail, cost=total(written.cost, said.cost))
 
-    def rank(self, candidates: Candidates) -> Scores:
-        """A tournament of the responses to each prompt (of one person and criterion); equal responses play once."""
-        groups: dict[Any, dict[str, list[int]]] = {}
-        for i in range(len(candidates)):
-            user = candidates.user[i] if candidates.user is not None else None
-            criterion = candidates.criterion[i] if candidates.criterion is not None else None
-            key = (pack(candidates.prompts[i]), user, criterion)
-            groups.setdefault(key, {}).setdefault(pack(candidates.responses[i]), []).append(i)
-        rows = [list(texts.values()) for texts in groups.values()]
+    def rank(self, candidates: Candidates, lists: Sequence[Any] | None = None) -> Scores:
+        """A tournament of the responses to each prompt (:func:`lists_of`); equal responses play once."""
+        rows = lists_of(candidates, lists)
         cost: dict[str, float] = {}
         trouble: dict[int, tuple[str, str | None]] = {}
 
@@ -191,37 +202,20 @@ class PairwiseJudge(Reward):
         return Scores(value, status, reason, cost=cost)
 
 
+def lists_of(candidates: Candidates, lists: Sequence[Any] | None = None) -> list[list[list[int]]]:
+    """Rows that are judged together: for each list its distinct responses, for each of those its rows.
+
+    lists   [n] which list each row is in; None: rows of the same prompt, user and criterion are a list
+    """
+    groups: dict[Any, dict[str, list[int]]] = {}
+    for i in range(len(candidates)):
+        user = candidates.user[i] if candidates.user is not None else None
+        criterion = candidates.criterion[i] if candidates.criterion is not None else None
+        key = (pack(candidates.prompts[i]), user, criterion, None if lists is None else lists[i])
+        groups.setdefault(key, {}).setdefault(pack(candidates.responses[i]), []).append(i)
+    return [list(texts.values()) for texts in groups.values()]
+
+
 def _sides(a: Candidates, b: Candidates, side: int) -> list[tuple[Text, Text]]:
     pairs = list(zip(a.responses, b.responses, strict=True))
     return pairs if side == 0 else [(right, left) for left, right in pairs]
-
-
-class AgainstReference(Reward):
-    """P(response preferred to the reference answer of its row), by a pairwise judge.
-
-    A row without a reference is unscored (``invalid``).
-    """
-
-    reads = ("criterion",)
-
-    def __init__(self, judge: PairwiseJudge) -> None:
-        self.judge = judge
-        self.name = f"{judge.name}-against-reference"
-
-    def score(self, candidates: Candidates) -> Scores:
-        """The chances against the references, which are shown as responses, not as references."""
-        n = len(candidates)
-        references = candidates.reference if candidates.reference is not None else [None] * n
-        given: dict[int, Text] = {i: r for i, r in enumerate(references) if isinstance(r, str | list)}
-        rows = list(given)
-        a = candidates.take(rows)
-        a = Candidates(a.prompts, a.responses, user=a.user, criterion=a.criterion)
-        said = self.judge.prefer(a, Candidates(a.prompts, list(given.values())))
-        value, status = np.full(n, np.nan), ["invalid"] * n
-        reason: list[str | None] = ["no reference answer"] * n
-        detail: dict[str, Any] = {name: [None] * n for name in said.detail}
-        for k, i in enumerate(rows):
-            value[i], status[i], reason[i] = said.value[k], said.status[k], said.reason[k]
-            for name in detail:
-                detail[name][i] = said.detail[name][k]
-        return Scores(value, status, reason, detail=detail, cost=said.cost)

@@ -19,8 +19,8 @@ from guerdon.feedback.schema import Candidates
 from guerdon.generate.base import LanguageModel
 from guerdon.reward.base import Reward, Scores
 from guerdon.reward.judge import templates
-from guerdon.reward.judge.asking import Asker
-from guerdon.reward.judge.standard import Standard
+from guerdon.reward.judge.asking import Asker, total
+from guerdon.reward.judge.standard import Criterion, Standard, WrittenStandard
 from guerdon.reward.judge.templates import Question
 
 SCALE = re.compile(r"(\d+)-(\d+)")
@@ -49,7 +49,12 @@ class PointwiseJudge(Reward):
     reads = ("criterion",)
 
     def __init__(
-        self, model: LanguageModel, standard: Standard | None = None, *, scale: str = "yes-no", **settings: Any
+        self,
+        model: LanguageModel,
+        standard: Standard | WrittenStandard | None = None,
+        *,
+        scale: str = "yes-no",
+        **settings: Any,
     ) -> None:
         self.asker = Asker(model, **settings)
         self.standard = standard or Standard.question()
@@ -68,45 +73,56 @@ class PointwiseJudge(Reward):
     def score(self, candidates: Candidates) -> Scores:
         """Scores on the scale. ``detail``: rationale, votes, mass, and each criterion's score of a rubric."""
         n = len(candidates)
-        whole = self.standard.kind != "rubric"
-        parts = [self.standard.criteria] if whole else [(c,) for c in self.standard.criteria]
-        weights = np.array([1.0 if whole else part[0].weight for part in parts])
+        written = self.standard.each(candidates)
+        # one question a criterion of a rubric, one for anything else
+        parts: list[tuple[int, str, tuple[Criterion, ...]]] = []
+        questions_of: list[slice] = []
+        for i, standard in enumerate(written.standard):
+            begin = len(parts)
+            if standard is not None and standard.kind == "rubric":
+                parts += [(i, standard.kind, (c,)) for c in standard.criteria]
+            elif standard is not None:
+                parts.append((i, standard.kind, standard.criteria))
+            questions_of.append(slice(begin, len(parts)))
         views = [untrusted(candidates, i, [("response", candidates.responses[i])]) for i in range(n)]
 
         def make(ending: str) -> list[Question]:
-            kind, asker = self.standard.kind, self.asker
             return [
-                templates.render("pointwise", ending, kind, part, view, self.labels, unsure=asker.unsure)
-                for part in parts
-                for view in views
+                templates.render("pointwise", ending, kind, part, views[i], self.labels, unsure=self.asker.unsure)
+                for i, kind, part in parts
             ]
 
         said = self.asker.ask(make, self.labels)
-        by_votes = (said.votes > 0)[:, None]
-        chance = np.where(by_votes, said.winner, said.chance) if self.asker.combine == "majority" else said.chance
-        each = (chance @ self.values).reshape(len(parts), n)
-        value = (weights / weights.sum()) @ each
-        # the first criterion without a verdict says why
-        first = [
-            next((k * n + i for k in range(len(parts)) if said.status[k * n + i] != "scored"), i) for i in range(n)
-        ]
-        names = [c.name for c in self.standard.criteria]
+        each = said.verdict(self.asker.rule) @ self.values
+        weight = np.array([part[0].weight if kind == "rubric" else 1.0 for _, kind, part in parts])
+        value, status, reason = np.full(n, np.nan), list(written.status), list(written.reason)
+        for i, at in enumerate(questions_of):
+            if at.start == at.stop:
+                continue
+            value[i] = weight[at] @ each[at] / weight[at].sum()
+            # the first criterion without a verdict says why
+            first = next((j for j in range(at.start, at.stop) if said.status[j] != "scored"), at.start)
+            # how the standard was written may have something to say too
+            status[i], reason[i] = said.status[first], said.reason[first] or reason[i]
 
         def column(values: list[Any]) -> list[Any]:
-            if whole:
-                return values
-            return [{name: values[k * n + i] for k, name in enumerate(names)} for i in range(n)]
+            out: list[Any] = []
+            for at in questions_of:
+                kinds = parts[at]
+                if kinds and kinds[0][1] == "rubric":
+                    out.append({part[0].name: v for (_, _, part), v in zip(kinds, values[at], strict=True)})
+                else:
+                    out.append(values[at.start] if kinds else None)
+            return out
 
         detail: dict[str, Any] = {
             "rationale": column(said.rationale),
             "votes": column(said.votes.tolist()),
             "mass": column([None if np.isnan(m) else float(m) for m in said.mass]),
         }
-        if not whole:
-            detail["criteria"] = column([None if np.isnan(v) else float(v) for v in each.ravel()])
-        return Scores(
-            value, [said.status[j] for j in first], [said.reason[j] for j in first], detail=detail, cost=said.cost
-        )
+        if any(kind == "rubric" for _, kind, _ in parts):
+            detail["criteria"] = column([None if np.isnan(v) else float(v) for v in each])
+        return Scores(value, status, reason, detail=detail, cost=total(written.cost, said.cost))
 
 
 def untrusted(candidates: Candidates, i: int, responses: list[tuple[str, Any]]) -> list[tuple[str, str]]:
@@ -129,10 +145,9 @@ def _plain(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def judge_fingerprint(asker: Asker, standard: Standard, *more: str) -> str:
+def judge_fingerprint(asker: Asker, standard: Standard | WrittenStandard, *more: str) -> str:
     """A short name for what a judge computes."""
-    criteria = [[c.name, c.text, c.weight] for c in standard.criteria]
-    said = [templates.fingerprint(), standard.kind, criteria, asker.settings, _identity(asker.model), more]
+    said = [templates.fingerprint(), standard.identity, asker.settings, _identity(asker.model), more]
     return blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 

@@ -6,34 +6,55 @@
     judge:hf:path/to/model?by=rubric&rubric=rubric.yaml&scale=1-5
     judge:https://host/v1#model?protocol=pairwise&by=principles&principles=principles.txt&votes=5&confidence=0.95
 
-``by`` is question, principles or rubric (told by the option of that name where it is left out). A question is a text or
-a file, principles and rubrics are files (JSON, YAML, or a line each) or JSON lists. ``protocol`` is pointwise, pairwise
-or reference. Other options belong to the judge (``scale``, ``how``, ``votes``, ``order`` ...) or the language model
-(``cache``, ``concurrency``, ``device`` ...). Values are percent-encoded, JSON or plain text.
+``by`` is question, principles, rubric or criteria (told by the option of that name where it is left out). A question is
+a text or a file, principles and rubrics are files (JSON, YAML, or a line each) or JSON lists. Criteria are written by
+the model for each request (:mod:`.criteria`), and so are principles, in the same reply as the grades, where none are
+given or ``principles=self`` (:mod:`.principles`). ``protocol`` is pointwise,
+pairwise, listwise, reference (chance against the row's reference answer) or group (against a random response of the
+group). ``meta=REWARD`` chooses between votes; ``budget=tokens=2e6`` (or calls, or money with price_in and price_out)
+ends what a server is asked. Other options belong to the judge (``scale``, ``how``, ``votes``, ``order`` ...) or the
+language model (``cache``, ``concurrency``, ``device`` ...). Values are percent-encoded, JSON or plain text.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from guerdon.errors import ConfigError
+from guerdon.generate.budget import Budget
 from guerdon.generate.load import load_language_model
 from guerdon.reward.base import Reward
 from guerdon.reward.judge import templates
 from guerdon.reward.judge.asking import Asker
-from guerdon.reward.judge.pairwise import AgainstReference, PairwiseJudge
+from guerdon.reward.judge.listwise import ListwiseJudge
+from guerdon.reward.judge.meta import MetaVote
+from guerdon.reward.judge.pairwise import PairwiseJudge
 from guerdon.reward.judge.pointwise import PointwiseJudge
+from guerdon.reward.judge.references import AgainstReference, GroupReference
 from guerdon.reward.judge.standard import KINDS, Standard
 
-PROTOCOLS: Mapping[str, Any] = {"pointwise": PointwiseJudge, "pairwise": PairwiseJudge, "reference": PairwiseJudge}
-WHOLE = ("votes", "seed", "max_tokens")
-NUMBERS = ("confidence", "temperature", "min_mass")
+PROTOCOLS: Mapping[str, Any] = {
+    "pointwise": PointwiseJudge,
+    "pairwise": PairwiseJudge,
+    "listwise": ListwiseJudge,
+    "reference": PairwiseJudge,
+    "group": PairwiseJudge,
+}
+AGAINST: Mapping[str, Any] = {"reference": AgainstReference, "group": GroupReference}
+WRITTEN: Mapping[str, str] = {"criteria": "guerdon.reward.judge.criteria:WrittenCriteria"}
+"""Standards written for each question, ``by=NAME``: name -> ``module:class`` of a WrittenStandard. It is made with the
+judge's language model and those options of the specification that are keyword-only parameters of the class."""
+BUDGET = ("calls", "tokens", "money", "price_in", "price_out")
+WHOLE = ("votes", "seed", "max_tokens", "orders", "window", "redraw", "least", "most", "tries", "samples")
+NUMBERS = ("confidence", "temperature", "min_mass", "clip", "extreme", "keep")
 
 
 def open_judge(spec: str) -> Reward:
@@ -48,45 +69,139 @@ def open_judge(spec: str) -> Reward:
     protocol = options.pop("protocol", "pointwise")
     if protocol not in PROTOCOLS:
         raise ConfigError(f"judge: protocol={protocol!r}: use one of {', '.join(PROTOCOLS)}")
-    standard = _standard(options)
+    if _own_principles(options):
+        return _principled(model, protocol, options)
+    writer = _writer(options)
+    standard = _standard(options) if writer is None else None
     kind = PROTOCOLS[protocol]
-    mine = [name for cls in (kind, Asker) for name in _keywords(cls)]
-    settings = {name: _typed(name, options.pop(name)) for name in list(options) if name in mine}
-    language_model = load_language_model(model, **{k: _value(v) for k, v in options.items()})
+    written = _taken(options, _keywords(writer)) if writer is not None else {}
+    against = AGAINST.get(protocol)
+    outer = _taken(options, _keywords(against)) if against is not None else {}
+    budget = {"budget": budget_of(options.pop("budget"))} if "budget" in options else {}
+    meta = _meta(options)
+    settings = _taken(options, [name for cls in (kind, Asker) for name in _keywords(cls)])
+    if meta is not None:
+        if settings.get("votes", 1) < 2 and settings.get("orders", 4 if protocol == "listwise" else 1) < 2:
+            raise ConfigError("judge: meta chooses between votes; give votes=8 or so")
+        settings["combine"] = MetaVote(then=settings.get("combine", "mean"), **meta)
+    language_model = load_language_model(model, **{k: _value(v) for k, v in options.items()}, **budget)
+    if writer is not None:
+        standard = writer(language_model, **written)
     judge = kind(language_model, standard, **settings)
-    return AgainstReference(judge) if protocol == "reference" else judge
+    return against(judge, **outer) if against is not None else judge
+
+
+def budget_of(text: str) -> Budget:
+    """``calls=1000,tokens=2e6,money=5,price_in=0.15,price_out=0.6`` as a budget; prices are of a million tokens."""
+    given: dict[str, float] = {}
+    for item in filter(None, text.replace(" ", "").split(",")):
+        name, equals, number = item.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if not equals or name not in BUDGET or not (math.isfinite(value) and value >= 0) or name in given:
+            raise ConfigError(f"budget {item!r}: write NAME=NUMBER once for each of {', '.join(BUDGET)}")
+        given[name] = value
+    if not given:
+        raise ConfigError("budget: say how much of calls, tokens or money may be spent, e.g. tokens=2000000")
+    whole = {name: int(given[name]) for name in ("calls", "tokens") if name in given}
+    return Budget(**{**given, **whole})  # type: ignore[arg-type]
+
+
+def _meta(options: dict[str, str]) -> dict[str, Any] | None:
+    """The settings of a MetaVote: ``meta=REWARD``, ``keep=SHARE``, ``weigh=true``."""
+    if "meta" not in options:
+        return None
+    from guerdon.reward.load import load
+
+    given: dict[str, Any] = {"reward": load(options.pop("meta"))}
+    return given | _taken(options, ("keep", "weigh"))
 
 
 def judge_digest(spec: str) -> str:
     """What a specification computes beside its text: the templates and the files that it names."""
     digest = blake2b(templates.fingerprint().encode(), digest_size=8)
-    for text in split_spec(spec)[1].values():
-        if _is_file(text):
+    for name, text in split_spec(spec)[1].items():
+        if name != "cache" and _is_file(text):  # replies that are kept change nothing, and fill as judging goes on
             digest.update(Path(text).read_bytes())
+        if name == "meta":
+            from guerdon.reward.load import fingerprint
+
+            digest.update(fingerprint(text).encode())
     return digest.hexdigest()
 
 
-def split_spec(spec: str) -> tuple[str, dict[str, str]]:
+def split_spec(spec: str, scheme: str = "judge") -> tuple[str, dict[str, str]]:
     """(specification of the language model, options as texts)."""
     model, _, tail = spec.partition("?")
     if not model:
-        raise ConfigError("judge: needs a language model: judge:http://HOST:PORT/v1#MODEL?... or judge:hf:PATH?...")
+        given = f"{scheme}:http://HOST:PORT/v1#MODEL?... or {scheme}:hf:PATH?..."
+        raise ConfigError(f"{scheme}: needs a language model: {given}")
     options: dict[str, str] = {}
     for item in filter(None, tail.split("&")):
         key, equals, text = item.partition("=")
         if not equals:
-            raise ConfigError(f"judge:{spec}: {item!r} is not option=value")
+            raise ConfigError(f"{scheme}:{spec}: {item!r} is not option=value")
         if key in options:
-            raise ConfigError(f"judge:{spec}: {key} is given twice")
+            raise ConfigError(f"{scheme}:{spec}: {key} is given twice")
         options[key] = unquote(text)
     return model, options
+
+
+def _writer(options: dict[str, str]) -> Any:
+    """The class of ``by=NAME`` where what to judge by is written for each question and not given; else None."""
+    by = options.get("by", "")
+    if by not in WRITTEN or by in options:
+        return None
+    del options["by"]
+    given = [kind for kind in KINDS if kind in options]
+    if given:
+        raise ConfigError(f"judge: by={by} and {', '.join(given)}: a judge judges by one of them")
+    module, _, name = WRITTEN[by].partition(":")
+    return getattr(import_module(module), name)
+
+
+def _own_principles(options: dict[str, str]) -> bool:
+    """Whether the judge is to write its principles itself: ``by=principles`` alone, or ``principles=self``."""
+    given = options.get("principles", "self" if options.get("by") == "principles" else "")
+    if given != "self" or options.get("by", "principles") != "principles":
+        return False
+    options.pop("by", None)
+    options.pop("principles", None)
+    other = [kind for kind in KINDS if kind in options]
+    if other:
+        raise ConfigError(f"judge: by=principles and {', '.join(other)}: a judge judges by one of them")
+    return True
+
+
+def _principled(model: str, protocol: str, options: dict[str, str]) -> Reward:
+    """A judge by its own principles; it grades a response, a pair or a list alike."""
+    from guerdon.reward.judge.principles import PrincipledJudge
+
+    if protocol in AGAINST:
+        raise ConfigError(f"judge: protocol={protocol} needs principles=FILE; own ones grade responses and lists")
+    budget = {"budget": budget_of(options.pop("budget"))} if "budget" in options else {}
+    meta = _meta(options)
+    settings = _taken(options, _keywords(PrincipledJudge))
+    if meta is not None:
+        if settings.get("samples", 8) < 2:
+            raise ConfigError("judge: meta chooses between samples; give samples=8 or so")
+        combine = settings.get("combine", "sum")
+        settings["combine"] = MetaVote(then="mean" if combine == "sum" else combine, **meta)
+    language_model = load_language_model(model, **{k: _value(v) for k, v in options.items()}, **budget)
+    return PrincipledJudge(language_model, **settings)
+
+
+def _taken(options: dict[str, str], names: Sequence[str]) -> dict[str, Any]:
+    return {name: _typed(name, options.pop(name)) for name in list(options) if name in names}
 
 
 def _standard(options: dict[str, str]) -> Standard:
     given = {kind: options.pop(kind) for kind in KINDS if kind in options}
     by = options.pop("by", next(iter(given), "question"))
     if by not in KINDS:
-        raise ConfigError(f"judge: by={by!r}: use one of {', '.join(KINDS)}")
+        raise ConfigError(f"judge: by={by!r}: use one of {', '.join(dict.fromkeys((*KINDS, *WRITTEN)))}")
     if set(given) - {by}:
         raise ConfigError(f"judge: by={by} and {', '.join(sorted(set(given) - {by}))}: a judge judges by one of them")
     if by not in given:
@@ -109,7 +224,7 @@ def _typed(name: str, text: str) -> Any:
         raise ConfigError(f"judge: {name}={text!r}: use a whole number")
     if name in NUMBERS and not number:
         raise ConfigError(f"judge: {name}={text!r}: use a number")
-    if name in ("unsure", "ties") and not isinstance(value, bool):
+    if name in ("unsure", "ties", "weigh") and not isinstance(value, bool):
         raise ConfigError(f"judge: {name}={text!r}: use true or false")
     return value
 

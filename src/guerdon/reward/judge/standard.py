@@ -1,15 +1,22 @@
-"""What good means to a judge: a yes/no question, principles, or a rubric of weighted criteria."""
+"""What good means to a judge: a yes/no question, principles, or a rubric of weighted criteria.
+
+To add a way to judge that is written for each question (criteria written per prompt, principles a model writes itself):
+subclass :class:`WrittenStandard`, and list it in ``WRITTEN`` of :mod:`.spec` for ``judge:...?by=NAME``. Every protocol
+asks ``standard.each(...)`` for what its questions are judged by, so nothing else has to change.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from guerdon.errors import ConfigError, need
+from guerdon.feedback.messages import Text
+from guerdon.feedback.schema import Candidates
 
 KINDS = ("question", "principles", "rubric")
 QUESTION = "Is this a helpful, correct and honest answer to the request?"
@@ -47,6 +54,15 @@ class Standard:
         names = [c.name for c in self.criteria]
         if self.kind == "rubric" and len(set(names)) < len(names):
             raise ConfigError("rubric: two criteria have the same name")
+
+    def each(self, candidates: Candidates, shown: Sequence[Sequence[Text]] | None = None) -> Standards:
+        """The same standard for every question; see :meth:`WrittenStandard.each`."""
+        return Standards([self] * len(candidates))
+
+    @property
+    def identity(self) -> Any:
+        """JSON-ready; changes with whatever verdicts depend on."""
+        return [self.kind, [[c.name, c.text, c.weight] for c in self.criteria]]
 
     @classmethod
     def question(cls, text: str = QUESTION) -> Standard:
@@ -92,6 +108,50 @@ class Standard:
         if not isinstance(given, list | tuple):
             raise ConfigError(f"{where}: {kind} is a list, not a {type(given).__name__}")
         return cls.principles(given) if kind == "principles" else cls.rubric(given)
+
+
+@dataclass(frozen=True)
+class Standards:
+    """What each of n questions is judged by.
+
+    standard  [n] None where none could be written: the row is then unscored, with the status and the reason
+    status    [n] as in :class:`~guerdon.reward.base.Scores`; derived from None (``failed``) when not given
+    reason    [n] why there is none
+    cost      totals of writing them
+    """
+
+    standard: Sequence[Standard | None]
+    status: Sequence[str] = ()
+    reason: Sequence[str | None] = ()
+    cost: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not len(self.status):
+            object.__setattr__(self, "status", ["failed" if s is None else "scored" for s in self.standard])
+        if not len(self.reason):
+            reasons = [None if s is not None else "no standard was written" for s in self.standard]
+            object.__setattr__(self, "reason", reasons)
+
+
+class WrittenStandard:
+    """A standard that is written for each question. Subclasses implement :meth:`each` and :attr:`identity`.
+
+    A subclass that ``judge:`` specifications open is made as ``cls(model, **options)``: the judge's language model, and
+    keyword-only options of its own.
+    """
+
+    def each(self, candidates: Candidates, shown: Sequence[Sequence[Text]] | None = None) -> Standards:
+        """What each question is judged by.
+
+        candidates  [n] the prompt, user, criterion and reference of each question (and one response)
+        shown       [n] the responses that the question shows together; None: only the candidate's own
+        """
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> Any:
+        """JSON-ready; changes with whatever verdicts depend on (prompt versions, settings, the writer's model)."""
+        raise NotImplementedError
 
 
 def _criterion(given: Any, i: int) -> Criterion:

@@ -55,6 +55,14 @@ Which response is better, A or B?{% if "tie" in labels %} Say tie where neither 
 are shown means nothing, and neither does their length.
 """
 
+LISTWISE = """\
+{% if kind == "principles" %}The principles count for more than taste.
+{% endif %}{% if give != "ranking" %}Give every response a grade from {{ labels[0] }} (worst) to {{ labels[-1] }} \
+(best), and use the whole range.
+{% endif %}{% if give != "grades" %}Rank all responses, the best first; where grades are equal, the ranking decides.
+{% endif %}The order in which they are shown means nothing, and neither does their length.
+"""
+
 ENDINGS = {
     "labels": "Reply with one word and nothing else, one of: {{ labels | join(', ') }}.",
     "text": """\
@@ -63,11 +71,21 @@ of: {{ labels | join(', ') }}{% if unsure %}, unsure{% endif %}.""",
     "json": """\
 Reply with a JSON object: "rationale", your reasons in a few sentences; "verdict", one of \
 {{ labels | join(', ') }}{% if unsure %}, unsure{% endif %}; and last "verdict_code", which is {{ code }}.""",
+    "list-text": """\
+Give your reasons in a few sentences. Then end with a line of its own that reads "Verdict {{ code }}:" followed by the \
+numbers of all responses, {% if give == "ranking" %}the best first, with > between them{% elif give == "grades" %}each \
+with = and its grade, with commas between them{% else %}each with = and its grade, the best first, with > between \
+them{% endif %}.""",
+    "list-json": """\
+Reply with a JSON object: "rationale", your reasons in a few sentences; {% if give != "ranking" %}"grades", a list of \
+objects with "response" (its number) and "grade" for every response; {% endif %}{% if give != "grades" %}"ranking", a \
+list of the numbers of all responses, the best first; {% endif %}and last "verdict_code", which is {{ code }}.""",
 }
 
 TEMPLATES = {
     "pointwise": SHOWN + STANDARD + POINTWISE,
     "pairwise": SHOWN + STANDARD + PAIRWISE,
+    "listwise": SHOWN + STANDARD + LISTWISE,
 }
 
 
@@ -89,17 +107,19 @@ def render(
     labels: Sequence[str],
     *,
     unsure: bool = True,
+    give: str = "",
 ) -> Question:
     """The question about ``blocks``, pairs of a name and an untrusted text.
 
-    protocol   ``pointwise`` or ``pairwise``
-    ending     how to answer: ``labels`` (one word), ``text`` or ``json``
+    protocol   ``pointwise``, ``pairwise`` or ``listwise``
+    ending     how to answer: ``labels`` (one word), ``text`` or ``json``; of a list ``list-text`` or ``list-json``
     labels     the verdicts on offer, the worst first where they are grades
     unsure     offer abstention
+    give       ``both``, ``grades`` or ``ranking``: what a list is to be given
     """
     shown = [(name, harmless(text)) for name, text in blocks]
     texts = [text for _, text in blocks] + [text for _, text in shown] + [c.text for c in criteria]
-    salt = f"{VERSION}/{protocol}/{ending}/{kind}/{list(labels)!r}"
+    salt = f"{VERSION}/{protocol}/{ending}/{kind}/{list(labels)!r}" + (f"/{give}" if give else "")
     fence, code = codes(texts, salt)
     values: dict[str, Any] = {
         "fence": fence,
@@ -110,6 +130,7 @@ def render(
         "labels": list(labels),
         "graded": list(labels) != ["no", "yes"],
         "unsure": unsure,
+        "give": give,
         "asked_for": any(name == "criterion" for name, _ in blocks),
     }
     body = _compiled(TEMPLATES[protocol] + ENDINGS[ending]).render(values)
@@ -183,5 +204,28 @@ def schema(labels: Sequence[str], unsure: bool) -> Mapping[str, Any]:
             "verdict_code": {"type": "string"},
         },
         "required": ["rationale", "verdict", "verdict_code"],
+        "additionalProperties": False,
+    }
+
+
+def list_schema(give: str, grades: Sequence[str]) -> Mapping[str, Any]:
+    """JSON schema of a verdict on a list, the same for any length, so that one batch may hold lists of all lengths."""
+    grade = {
+        "type": "object",
+        "properties": {"response": {"type": "integer"}, "grade": {"type": "integer", "enum": [int(g) for g in grades]}},
+        "required": ["response", "grade"],
+        "additionalProperties": False,
+    }
+    asked: dict[str, Any] = {"rationale": {"type": "string"}}
+    if give != "ranking":
+        asked["grades"] = {"type": "array", "items": grade}
+    if give != "grades":
+        asked["ranking"] = {"type": "array", "items": {"type": "integer"}}
+    asked["verdict_code"] = {"type": "string"}
+    return {
+        "title": "verdict",
+        "type": "object",
+        "properties": asked,
+        "required": list(asked),
         "additionalProperties": False,
     }

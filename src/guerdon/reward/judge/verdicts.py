@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 OPENINGS = 200
-"""Brackets from the end of a reply at which a verdict is looked for."""
+"""Brackets from the beginning and from the end of a reply at which a verdict is looked for."""
 KEYS = {"rationale", "verdict", "verdict_code"}
 
 
@@ -46,9 +46,8 @@ def _from_line(text: str, code: str, offered: dict[str, str]) -> Read:
 
 
 def _from_json(text: str, code: str, offered: dict[str, str]) -> Read:
-    decoder = json.JSONDecoder(object_pairs_hook=_unique)
-    places = [m.start() for m in re.finditer(r"\{", text)][-OPENINGS:]
-    for place in reversed(places):
+    decoder = json.JSONDecoder(object_pairs_hook=unique_keys)
+    for place in openings(text):
         try:
             found, _ = decoder.raw_decode(text, place)
         except (ValueError, RecursionError):
@@ -66,7 +65,16 @@ def _from_json(text: str, code: str, offered: dict[str, str]) -> Read:
     return Read(None, text)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def openings(text: str) -> list[int]:
+    """Where an object may begin, the last place first."""
+    places = [m.start() for m in re.finditer(r"\{", text)]
+    if len(places) > 2 * OPENINGS:  # a quote full of brackets must not hide the verdict it stands in
+        places = places[:OPENINGS] + places[-OPENINGS:]
+    return places[::-1]
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; ValueError where a key comes twice."""
     if len({key for key, _ in pairs}) < len(pairs):
         raise ValueError("a key comes twice")
     return dict(pairs)
