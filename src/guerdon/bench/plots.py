@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from guerdon.bench.groups import Group
+    from guerdon.bench.intervals import Figure
     from guerdon.bench.shots import ShotCurve
 
 INK, SOFT, GRID, ACCENT, OTHER = "#010101", "#020202", "#030303", "#040404", "#050505"
@@ -96,27 +97,32 @@ def shots(curve: ShotCurve) -> str:
 
 def groups(parts: Sequence[Group], overall: float) -> str:
     """Accuracy of each group with its interval, and everything's as a line."""
+    rows = [(g.name, g.figures["accuracy"]) for g in parts]
+    return figures(rows, overall, "groups-" + parts[0].kind, f"Accuracy by {parts[0].kind}")
+
+
+def figures(rows: Sequence[tuple[str, Figure]], line: float, name: str, title: str, *, chance: float = 0.5) -> str:
+    """Named shares with their intervals, a dashed line for the whole and a dotted one for chance."""
 
     def draw(ax: Axes) -> None:
-        y = np.arange(len(parts))[::-1]
-        figures = [g.figures["accuracy"] for g in parts]
-        value, low, high = (np.array([getattr(f, k) for f in figures]) for k in ("value", "low", "high"))
-        ax.axvline(0.5, color=SOFT, linewidth=1, linestyle=(0, (1, 2)))
-        ax.axvline(overall, color=OTHER, linewidth=1, linestyle=(0, (4, 3)))
+        y = np.arange(len(rows))[::-1]
+        value, low, high = (np.array([getattr(f, k) for _, f in rows]) for k in ("value", "low", "high"))
+        ax.axvline(chance, color=SOFT, linewidth=1, linestyle=(0, (1, 2)))
+        ax.axvline(line, color=OTHER, linewidth=1, linestyle=(0, (4, 3)))
         ax.hlines(y, low, high, color=ACCENT, linewidth=3, alpha=0.45)
         ax.plot(value, y, "o", color=ACCENT, markersize=6)
-        ax.set_yticks(y, [_short(g.name) for g in parts])
+        ax.set_yticks(y, [_short(text) for text, _ in rows])
         ax.tick_params(axis="y", labelcolor=INK)
         ax.grid(axis="y", visible=False)
         ax.spines["left"].set_visible(False)
-        ax.set_ylim(-0.7, len(parts) - 0.3)
-        everything = np.r_[low, high, value, overall, 0.5]
+        ax.set_ylim(-0.7, len(rows) - 0.3)
+        everything = np.r_[low, high, value, line, chance]
         room = 0.03
         ax.set_xlim(np.nanmin(everything) - room, min(np.nanmax(everything) + room, 1.03))
         ax.set_xlabel("accuracy")
         _percent(ax.xaxis)
 
-    return _svg(draw, 8.4, 0.75 + 0.29 * len(parts), "groups-" + parts[0].kind, f"Accuracy by {parts[0].kind}")
+    return _svg(draw, 8.4, 0.75 + 0.29 * len(rows), name, title)
 
 
 def people(deciles: Sequence[dict[str, float]]) -> str:

@@ -9,7 +9,23 @@ import sys
 
 import typer
 
-from guerdon.cli import adapt, best, curate, data, demo, evaluate, fit, models, papers, reproduce, score
+from guerdon.cli import (
+    adapt,
+    attack,
+    bench,
+    best,
+    curate,
+    data,
+    demo,
+    evaluate,
+    fit,
+    judge,
+    models,
+    papers,
+    reproduce,
+    rubric,
+    score,
+)
 from guerdon.errors import GuerdonError
 
 app = typer.Typer(
@@ -24,9 +40,13 @@ app.command("demo")(demo.demo)
 app.command("data")(data.data)
 app.command("fit")(fit.fit)
 app.command("eval")(evaluate.evaluate)
+app.command("bench")(bench.bench)
 app.command("score")(score.score)
+app.command("judge")(judge.judge)
 app.command("best")(best.best)
 app.command("adapt")(adapt.adapt)
+app.command("attack")(attack.attack)
+app.add_typer(rubric.app, name="rubric")
 app.command("curate")(curate.curate)
 app.command("models")(models.models)
 app.command("papers")(papers.papers)

@@ -39,6 +39,7 @@ class Reading:
     user: str | None = None
     source_kind: str | None = None
     skip_bad: Path | None = None
+    allow: frozenset[str] = frozenset()
     tally: Tally = field(default_factory=Tally)
     said: list[str] = field(default_factory=list)
     problems: list[tuple[Problem, str | None]] = field(default_factory=list)
@@ -66,7 +67,7 @@ class Reading:
     def finish(self, feedback: Feedback) -> Feedback:
         """Validate; raise with the first problems, or set the broken rows aside; add the sentences."""
         problems = list(self.problems)
-        late = validate(feedback, warnings=False)
+        late = [p for p in validate(feedback, warnings=False) if p.code not in self.allow]
         if late:
             raw: list[str | None] = [None] * len(late)
             if self.skip_bad is not None and feedback.places is not None:

@@ -8,6 +8,7 @@ Auto-J (arXiv:2310.05470), PandaLM (arXiv:2306.05087), SHP (Ethayarajh et al. 20
 their verdicts in their own ways and are read by name.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 
 from guerdon.feedback.messages import Text
@@ -125,7 +126,10 @@ def auto_j(row: Row) -> Iterable[Judgement]:
 
 
 def panda_lm(row: Row) -> Iterable[Judgement]:
-    """PandaLM test set: three annotators a pair, 0 a tie, 1, 2."""
+    """PandaLM test set: three annotators a pair, 0 a tie, 1, 2. Answers that are JSON values are taken as text."""
+    sides = {k: row.data.get(k) for k in ("response1", "response2")}
+    values = {k: json.dumps(v) for k, v in sides.items() if isinstance(v, bool | float | int)}
+    row = Row({**row.data, **values}, row.tally)
     for name in sorted(n for n in row.data if n.startswith("annotator")):
         yield _pair(row, decode(row.value(name), name, {0: "=", 1: "a", 2: "b"}), user=name)
 

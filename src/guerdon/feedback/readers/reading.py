@@ -38,6 +38,7 @@ def read(
     user: str | None = None,
     source_kind: str | None = None,
     notes: Iterable[str] = (),
+    allow: Iterable[str] = (),
 ) -> Feedback:
     """Read feedback from ``source``, validated; what was recognised is in ``Feedback.notes``.
 
@@ -50,6 +51,8 @@ def read(
     skip_bad     a path: broken rows are set aside there as JSONL instead of being refused
     user         who judged, where a row does not say
     source_kind  ``human``, ``model`` or ``rule``: what judged, where a row does not say
+    allow        codes of problems (``empty-response``, ``identical-responses``, ...) that are taken as they are:
+                 published benchmarks have such rows and count them
 
     Raises :class:`FeedbackError` listing the first mistakes with file, row, field and mend.
     """
@@ -58,6 +61,7 @@ def read(
         source_kind=source_kind,
         skip_bad=None if skip_bad is None else Path(skip_bad),
         said=list(notes),
+        allow=frozenset(allow),
     )
     check_name(format)
     sources = list(source) if is_several(source) else [source]

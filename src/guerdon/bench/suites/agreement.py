@@ -1,0 +1,185 @@
+"""Agreement with people's verdicts: Auto-J, PandaLM, MT-bench, JudgeBench, LLMBar, IFBench, QA feedback.
+
+Pairs that people call a tie have no right side and are no item. A tie of two scores is half.
+
+References
+----------
+Li et al. 2023. Generative Judge for Evaluating Alignment (Auto-J). https://arxiv.org/abs/2310.05470
+Wang et al. 2023. PandaLM. https://arxiv.org/abs/2306.05087
+Zheng et al. 2023. Judging LLM-as-a-Judge with MT-Bench and Chatbot Arena. https://arxiv.org/abs/2306.05685
+Tan et al. 2024. JudgeBench. https://arxiv.org/abs/2410.12784
+Zeng et al. 2023. Evaluating Large Language Models at Evaluating Instruction Following (LLMBar).
+https://arxiv.org/abs/2310.07641
+Peng et al. 2025. Agentic Reward Modeling (IFBench). https://arxiv.org/abs/2502.19328
+Wu et al. 2023. Fine-Grained Human Feedback (QA feedback). https://arxiv.org/abs/2306.01693
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from guerdon.bench.suites.suite import Cells, Suite, Table, read_files
+from guerdon.errors import FeedbackError
+from guerdon.feedback.readers.containers import Container, containers_of, records
+from guerdon.feedback.schema import Judgement
+from guerdon.feedback.star import Feedback
+
+
+def macro(cells: Cells) -> Table:
+    """The mean over all items, and the mean over the subsets."""
+    return {"overall": cells.micro(), "by subset": cells.macro()}
+
+
+def majority(paths: Sequence[Path]) -> Feedback:
+    """PandaLM: what the majority of the annotators of a pair says; pairs without one are left out and counted."""
+    votes = list(read_files(paths, "pandalm").judgements())
+    starts = [i for i, vote in enumerate(votes) if vote.user == votes[0].user]  # a pair's annotators stand together
+    kept, split = [], 0
+    for begin, end in zip(starts, [*starts[1:], len(votes)], strict=True):
+        first = votes[begin]
+        says = [np.sign(vote.grades[0] - vote.grades[1]) for vote in votes[begin:end]]
+        lead = max((-1, 0, 1), key=says.count)
+        if 2 * says.count(lead) <= len(says):
+            split += 1
+        elif lead:
+            grades = (1.0, 0.0) if lead > 0 else (0.0, 1.0)
+            kept.append(Judgement(first.prompt, first.responses, grades, source="human"))
+    feedback = Feedback.of(kept)
+    ties = len(starts) - len(kept) - split
+    said = f"of {len(starts)} pairs {ties} that the majority calls a tie and {split} without a majority are left out"
+    return replace(feedback, notes=(said,))
+
+
+def _rows(paths: Sequence[Path]) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+    """(file, line, row) of JSON files."""
+    for path in paths:
+        for container in containers_of(path):
+            assert isinstance(container, Container)
+            for record in records(container):
+                if record.row is None:
+                    raise FeedbackError(f"{path}:{record.number}: {record.error or 'cannot be read'}; mend the row")
+                yield str(path), record.number, record.row
+
+
+def _value(row: Mapping[str, Any], field: str, kind: type, where: tuple[str, int]) -> Any:
+    value = row.get(field)
+    if not isinstance(value, kind):
+        raise FeedbackError(f"{where[0]}:{where[1]}: {field}: expected a {kind.__name__}; see the suite's source")
+    return value
+
+
+def conversations(paths: Sequence[Path]) -> Feedback:
+    """IFBench: ``text_chosen`` and ``text_rejected`` are whole conversations that share all but the last message."""
+    judged = []
+    for file, number, row in _rows(paths):
+        chosen, rejected = (_value(row, k, list, (file, number)) for k in ("text_chosen", "text_rejected"))
+        judged.append(
+            Judgement(
+                chosen[:-1],
+                (chosen[-1]["content"], rejected[-1]["content"]),
+                (1.0, 0.0),
+                subset=row.get("domain"),
+                id=str(row["id"]) if "id" in row else None,
+            )
+        )
+    return Feedback.of(judged)
+
+
+def answers(paths: Sequence[Path]) -> Feedback:
+    """QA feedback: four answers with the verdicts of all six pairs (0 a tie, 1, 2); the grade of one is its wins.
+
+    The prompt is the passages and the question; only the best of four counts, so lists without a single best one are
+    left out of the items by their equal grades.
+    """
+    judged = []
+    for file, number, row in _rows(paths):
+        texts = [_value(row, f"prediction {i}", str, (file, number)) for i in range(1, 5)]
+        verdicts = _value(row, "preference", list, (file, number))
+        wins = np.zeros(4)
+        for (i, j), verdict in zip(combinations(range(4), 2), verdicts, strict=True):
+            wins[i] += {0: 0.5, 1: 1.0, 2: 0.0}[verdict]
+            wins[j] += {0: 0.5, 1: 0.0, 2: 1.0}[verdict]
+        best = wins == wins.max()
+        if best.sum() > 1:
+            continue
+        passages = "\n\n".join(" ".join(p[1:]) if isinstance(p, list) else str(p) for p in row.get("passages", []))
+        prompt = f"{passages}\n\n{_value(row, 'question', str, (file, number))}"
+        judged.append(Judgement(prompt, tuple(texts), tuple(best.astype(float)), scale="partial", source="human"))
+    return Feedback.of(judged)
+
+
+AUTO_J = Suite(
+    name="auto-j",
+    what="Auto-J: people's verdicts on 1,392 pairs of 58 scenarios",
+    source="get data/test/testdata_pairwise.jsonl from https://github.com/GAIR-NLP/auto-j and put it there",
+    files=("autoj_pairwise*.jsonl*|testdata_pairwise*.jsonl*",),
+    format="auto-j",
+    rule="half",
+    summary=macro,
+    paper="arXiv:2310.05470",
+)
+PANDA_LM = Suite(
+    name="pandalm",
+    what="PandaLM: the majority of three annotators on 999 pairs",
+    source="get data/testset-v1.json from https://github.com/WeOpenML/PandaLM and put it there",
+    files=("pandalm*.jsonl*|testset-v1.json*",),
+    read=majority,
+    rule="half",
+    paper="arXiv:2306.05087",
+)
+MT_BENCH = Suite(
+    name="mt-bench",
+    what="MT-bench: experts' votes between six models in two turns",
+    source=(
+        "get the human votes (hf:lmsys/mt_bench_human_judgments) and the models' answers, and save them there as "
+        "votes.jsonl (question_id, model_a, model_b, turn, judge, winner) and answers.jsonl (question_id, turns, "
+        "answers)"
+    ),
+    files=("mtbench_human/votes.jsonl*|votes.jsonl*", "mtbench_human/answers.jsonl*|answers.jsonl*"),
+    rule="half",
+    summary=macro,
+    paper="arXiv:2306.05685",
+)
+JUDGE_BENCH = Suite(
+    name="judgebench",
+    what="JudgeBench: pairs where one answer is objectively right: knowledge, reasoning, mathematics, code",
+    source="get data/*.jsonl from https://github.com/ScalerLab/JudgeBench and put them there",
+    files=("judgebench*.jsonl*|*response_model=*.jsonl",),
+    rule="half",
+    summary=macro,
+    paper="arXiv:2410.12784",
+)
+LLM_BAR = Suite(
+    name="llmbar",
+    what="LLMBar: which of two outputs follows the instruction, natural and adversarial",
+    source="get Dataset/**/dataset.json from https://github.com/princeton-nlp/LLMBar and put them there",
+    files=("llmbar*.jsonl*|**/dataset.json",),
+    rule="half",
+    summary=macro,
+    paper="arXiv:2310.07641",
+)
+IF_BENCH = Suite(
+    name="ifbench",
+    what="IFBench preferences: instruction following with one to three levels of difficulty",
+    source="get data/IFBench/data.converted.json from https://github.com/THU-KEG/Agentic-Reward-Modeling, put it there",
+    files=("ifbench*.jsonl*|data.converted.json",),
+    read=conversations,
+    rule="half",
+    summary=macro,
+    paper="arXiv:2502.19328",
+)
+QA_FEEDBACK = Suite(
+    name="qa-feedback",
+    what="QA feedback: the best of four answers to a question over passages",
+    source="get tasks/qa_feedback/data/dev_feedback.json from https://github.com/allenai/FineGrainedRLHF, put it there",
+    files=("qa_feedback*.jsonl*|dev_feedback.json",),
+    read=answers,
+    rule="share",
+    paper="arXiv:2306.01693",
+)

@@ -1,0 +1,47 @@
+"""Every suite by name. A new one is one file and one line here; ``package.module:SUITE`` needs no line."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from guerdon.bench.suites.agreement import AUTO_J, IF_BENCH, JUDGE_BENCH, LLM_BAR, MT_BENCH, PANDA_LM, QA_FEEDBACK
+from guerdon.bench.suites.reward_bench import REWARD_BENCH
+from guerdon.bench.suites.reward_bench_2 import REWARD_BENCH_2
+from guerdon.bench.suites.rm_bench import RM_BENCH
+from guerdon.bench.suites.rmb import RMB
+from guerdon.bench.suites.suite import Suite
+from guerdon.bench.suites.writing import WRITING
+from guerdon.errors import ConfigError
+
+SUITES: tuple[Suite, ...] = (
+    REWARD_BENCH,
+    REWARD_BENCH_2,
+    RMB,
+    RM_BENCH,
+    AUTO_J,
+    PANDA_LM,
+    MT_BENCH,
+    JUDGE_BENCH,
+    LLM_BAR,
+    IF_BENCH,
+    QA_FEEDBACK,
+    WRITING,
+)
+
+
+def suite(name: str) -> Suite:
+    """The suite called ``name``, or the object ``package.module:SUITE``."""
+    for found in SUITES:
+        if found.name == name:
+            return found
+    module, colon, attribute = name.partition(":")
+    if colon:
+        try:
+            mine = getattr(import_module(module), attribute, None)
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"suite {name}: no module {error.name!r}") from None
+        if isinstance(mine, Suite):
+            return mine
+        raise ConfigError(f"suite {name}: {module} has no Suite called {attribute!r}")
+    known = ", ".join(s.name for s in SUITES)
+    raise ConfigError(f"no suite {name!r}; there are {known}; or give package.module:SUITE of your own")

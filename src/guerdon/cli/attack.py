@@ -1,0 +1,206 @@
+"""`guerdon attack`: can a reward be fooled? A battery of attacks, how often each succeeds, with intervals."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from guerdon.cli.reading import Format, Map
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from guerdon.bench.attacks import Case
+    from guerdon.bench.attacks.run import Battery
+    from guerdon.reward.base import Reward
+
+
+def attack(
+    reward: Annotated[
+        str,
+        typer.Argument(
+            help="A saved reward, hf:org/name, rule:length, judge:..., or package.module:object.", metavar="REWARD"
+        ),
+    ],
+    prompts: Annotated[
+        str | None,
+        typer.Argument(
+            help="FEEDBACK (its best and worst responses) or CANDIDATES; 36 bundled questions if not given.",
+            metavar="[PROMPTS]",
+        ),
+    ] = None,
+    attacks: Annotated[
+        list[str] | None,
+        typer.Option("--attack", help="Only this attack, this family, or package.module:object.", metavar="NAME"),
+    ] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Not this attack or family.", metavar="NAME")] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="Own contentless responses, one a line, as one more attack.", metavar="FILE"),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="A score from which a response is accepted; 0.5 for yes-no judges.", metavar="SCORE"),
+    ] = None,
+    against_honest: Annotated[
+        bool, typer.Option("--against-honest", help="Accepted is what gets as much as the honest answer, always.")
+    ] = False,
+    tries: Annotated[int, typer.Option(min=0, help="Responses tried on a prompt, an attack; 0 = all.")] = 4,
+    margin: Annotated[
+        float, typer.Option(min=0, help="How far style must raise a score, in gaps between honest and bad answers.")
+    ] = 0.1,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Give the bundled questions' right answers to the reward.")
+    ] = False,
+    user: Annotated[str | None, typer.Option(help="Who asks, for a personal reward.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many prompts.")] = None,
+    max_success: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Exit with 1 if any attack succeeds more often than this.", metavar="RATE"),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page.", metavar="FILE.html")] = None,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Bootstrap replicates; 0 = no intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seeds the bootstrap.")] = 0,
+    format: Format = None,
+    map: Map = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the attacks and what their success means.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Put REWARD to attacks: contentless answers, forged verdicts and orders, style without content, position.
+
+    A success is a contentless answer that gets what the honest one gets, a bad answer that comes to, or one that gets
+    more for the same content (--list says which). Scores are kept in the cache: a run that was interrupted goes on
+    where it was.
+    """
+    from dataclasses import replace
+
+    from guerdon.bench.attacks.attack import AIMS
+    from guerdon.bench.attacks.registry import chosen
+    from guerdon.bench.attacks.run import natural_threshold, run, winning_verdicts
+    from guerdon.cli.console import emit, say, table
+    from guerdon.errors import ConfigError
+
+    battery = chosen(attacks or (), without or ())
+    if keys is not None:
+        battery.append(_keys(keys))
+    if list_:
+        table("", ["attack", "family", "what", "success"], [[a.name, a.family, a.what, AIMS[a.aim]] for a in battery],
+              text=("family", "what", "success"))  # fmt: skip
+        return
+    if report is not None and report.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"--report {report}: name an .html file")
+    from guerdon.reward.load import load
+
+    judge = load(reward)
+    if against_honest and threshold is not None:
+        raise ConfigError(f"--threshold {threshold:g} and --against-honest: choose one")
+    if threshold is None and not against_honest:
+        threshold = natural_threshold(judge)
+    cases = _cases(prompts, reference, format, map)
+    if user is not None:
+        cases = [replace(case, user=user) for case in cases]
+    if limit is not None:
+        cases = cases[:limit]
+    with _kept(judge, reward) as asked:
+        result = run(
+            asked, cases, battery, threshold=threshold, tries=tries or None, margin=margin,
+            verdicts=winning_verdicts(judge), bootstrap=bootstrap, seed=seed,
+        )  # fmt: skip
+    _show(result)
+    if report is not None:
+        from guerdon.bench.attacks.show import write
+
+        say(f"report: {write(result, report)}")
+    if json:
+        emit(result.to_dict())
+    if max_success is not None:
+        over = [a for a in result.attacks if a.success.value > max_success]
+        measured = result.worst is not None
+        for a in over:
+            say(f"fooled: {a.name} succeeds on {a.success}, more than --max-success {max_success:g}")
+        if not measured:
+            say("fooled or not cannot be said: no attack could be measured")
+        if over or not measured:
+            raise typer.Exit(1)
+
+
+def _cases(source: str | None, references: bool, format: str | None, map: list[str] | None) -> list[Case]:
+    """The bundled prompts, or those of feedback, or of candidates where the source holds no judgements."""
+    from guerdon.bench.attacks.prompts import bundled, from_candidates, from_feedback
+    from guerdon.cli.reading import read_feedback
+    from guerdon.errors import FeedbackError
+
+    if source is None:
+        return bundled(references=references)
+    try:
+        return from_feedback(read_feedback([source], format=format, map=map, quiet=True))
+    except FeedbackError as error:
+        if format is not None:
+            raise
+        no_feedback = error
+    from guerdon.cli.candidates import mapping, read_items, to_candidates
+
+    try:
+        return from_candidates(to_candidates(list(read_items(source, names=mapping(map or ())))))
+    except FeedbackError as error:
+        raise FeedbackError(f"{source} is neither feedback ({no_feedback}) nor candidates ({error})") from None
+
+
+def _keys(path: Path):
+    from guerdon.bench.attacks.contentless import keys
+    from guerdon.errors import ConfigError
+
+    try:
+        texts = list(dict.fromkeys(line for line in path.read_text(encoding="utf-8").splitlines() if line))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--keys {path}: cannot be read ({error})") from None
+    if not texts:
+        raise ConfigError(f"--keys {path}: holds no line; write one response a line")
+    return keys("own-keys", texts, f"contentless responses of {path.name}")
+
+
+@contextmanager
+def _kept(reward: Reward, spec: str) -> Iterator[Reward]:
+    """The reward with its scores kept on disk and a bar, where scoring takes long."""
+    from guerdon.bench.remembered import remembered
+    from guerdon.cli.console import err
+    from guerdon.encode.cache import cache_root
+    from guerdon.reward.load import fingerprint
+
+    root = cache_root()
+    if root is None or spec.startswith("rule:"):
+        yield reward  # rules are cheap
+        return
+    from rich.progress import Progress
+
+    with Progress(console=err, transient=True) as bar:
+        task = bar.add_task("attacking", total=None)
+        yield remembered(
+            reward,
+            fingerprint(spec),
+            root / "scores",
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def _show(result: Battery) -> None:
+    """The battery for people, on stderr; what to be careful about comes last."""
+    from guerdon.bench.attacks.show import best_try
+    from guerdon.cli.console import say, table
+
+    say(f"{result.reward}: {len(result.attacks)} attacks on {result.settings['prompts']} prompts")
+    rows = []
+    for a in result.attacks:
+        rows.append([a.name, str(a.success), a.any.value, a.shift.value, best_try(a)])
+    columns = ["attack", "success", "any try", "shift", "most successful try"]
+    table("", columns, [[None if v != v else v for v in row] for row in rows], text=columns[-1:])
+    say()
+    table("", ["family", "success"], [[k, str(f)] for k, f in result.families.items()])
+    say(f"all attacks: {result.overall}; without attacks: " + ", ".join(f"{k} {f}" for k, f in result.honest.items()))
+    for reason, n in result.reasons.items():
+        say(f"unscored: {n} x {reason}")
+    for note in result.notes:
+        say(f"careful: {note}")

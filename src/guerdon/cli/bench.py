@@ -1,0 +1,203 @@
+"""`guerdon bench`: a reward on a published benchmark, and several rewards compared item by item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from guerdon.bench.suites.run import SuiteResult
+    from guerdon.reward.base import Reward
+
+USE = "use: guerdon bench REWARD SUITE, guerdon bench compare RESULT RESULT..., or guerdon bench suites"
+MOST_ROWS = 30
+"""Subsets on the terminal; the report and --json have all."""
+
+
+def bench(
+    words: Annotated[
+        list[str],
+        typer.Argument(help="REWARD SUITE; or compare and two or more result.json; or suites.", metavar="REWARD SUITE"),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="The suite's data: a folder, a file or hf:org/name[:split]; else GUERDON_DATA.", metavar="DIR"
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write report.html, report.md, result.json, rewardbench.json.", metavar="DIR")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the reward in tables.")] = None,
+    train: Annotated[
+        list[str] | None,
+        typer.Option(help="Feedback to fit the baselines majority and population to.", metavar="FEEDBACK"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many judgements, of all subsets.")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Go on where expected subsets are missing.")] = False,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Bootstrap replicates; 0 = no intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seeds the bootstrap, --limit and the random baseline.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, every item in it.")] = False,
+) -> None:
+    """Measure REWARD on SUITE as its authors do, with intervals, baselines and what length alone would get.
+
+    `guerdon bench suites` lists the suites and where their data come from. Scores are kept in the cache: a run that was
+    interrupted goes on where it was.
+    """
+    from guerdon.cli.console import emit, say
+    from guerdon.errors import ConfigError
+
+    if words == ["suites"]:
+        _suites(json)
+        return
+    if words[0] == "compare":
+        _compare([Path(w) for w in words[1:]], report, bootstrap, seed, json)
+        return
+    if len(words) != 2:
+        raise ConfigError(USE)
+    import os
+
+    from guerdon.bench.suites.registry import suite as find
+    from guerdon.bench.suites.run import run
+    from guerdon.reward.load import load
+
+    suite = find(words[1])
+    where = data or os.environ.get("GUERDON_DATA")
+    if not where:
+        raise ConfigError(f"suite {suite.name}: no data; {suite.source}, and name the folder with --data DIR")
+    if report is not None:
+        from guerdon.cli.evaluate import check_report
+
+        check_report()
+    reward = load(words[0])
+    feedback = suite.feedback(where)
+    learned = None
+    if train:
+        from guerdon.cli.reading import read_feedback
+
+        learned = read_feedback(train)
+    if name:
+        reward.name = name
+    kept = _kept(reward, words[0])
+    try:
+        result = run(kept, suite, feedback, train=learned, limit=limit, partial=partial, bootstrap=bootstrap, seed=seed)
+    finally:
+        _done(kept)
+    _show(result, suite.what)
+    if report is not None:
+        from guerdon.bench.suites.report import write
+
+        say(f"report: {write(result, suite, report)}")
+    if json:
+        emit(result.to_dict())
+
+
+def _kept(reward: Reward, spec: str) -> Reward:
+    """The reward with its scores kept on disk, where scoring takes long and what it computes has a name."""
+    from guerdon.bench.remembered import remembered
+    from guerdon.cli.console import err
+    from guerdon.encode.cache import cache_root
+    from guerdon.reward.load import fingerprint
+
+    root = cache_root()
+    if root is None or hasattr(reward, "encoder") or spec.startswith("rule:"):
+        return reward  # features are cached already, rules are cheap
+    from rich.progress import Progress
+
+    bar = Progress(console=err, transient=True)
+    task = bar.add_task("scoring", total=None)
+    bar.start()
+
+    def progress(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+
+    kept = remembered(reward, fingerprint(spec), root / "scores", progress=progress)
+    kept.bar = bar  # type: ignore[attr-defined]
+    return kept
+
+
+def _done(reward: Reward) -> None:
+    bar = getattr(reward, "bar", None)
+    if bar is not None:
+        bar.stop()
+
+
+def _suites(json: bool) -> None:
+    from guerdon.bench.suites.registry import SUITES
+    from guerdon.cli.console import emit, say
+
+    if json:
+        emit([{"name": s.name, "what": s.what, "source": s.source, "paper": s.paper} for s in SUITES])
+        return
+    for s in SUITES:
+        say(f"{s.name}\n    {s.what} ({s.paper})\n    {s.source}")
+
+
+def _compare(paths: list[Path], report: Path | None, bootstrap: int, seed: int, json: bool) -> None:
+    import json as js
+
+    from guerdon.bench.suites.compare import compare
+    from guerdon.bench.suites.registry import suite as find
+    from guerdon.bench.suites.report import leaderboard
+    from guerdon.bench.suites.run import from_dict
+    from guerdon.cli.console import emit, say, table
+    from guerdon.errors import ConfigError
+
+    results = []
+    for path in paths:
+        file = path / "result.json" if path.is_dir() else path
+        try:
+            document = js.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{file} cannot be read: {error}") from None
+        results.append(from_dict(document if isinstance(document, dict) else {}, str(file)))
+    if len(results) < 2:
+        raise ConfigError(USE)
+    suite = find(results[0].suite)
+    ranked, differences = compare(suite, results, bootstrap=bootstrap, seed=seed)
+    names = list(ranked[0].figures)[:6]
+    table(suite.what, ["reward", *names], [[r.reward, *(str(r.figures[n]) for n in names)] for r in ranked])
+    rows = []
+    for d in differences:
+        won = f"{d.wins}/{d.losses}"
+        rows.append([f"{d.first} - {d.second}", str(d.headline), won, f"{d.adjusted:.2g}", d.detectable, d.verdict])
+    say()
+    table("", ["difference", ranked[0].headline[0], "won/lost", "p (Holm)", "detectable", "better"], rows)
+    if report is not None:
+        report.mkdir(parents=True, exist_ok=True)
+        (report / "compare.md").write_text(leaderboard(suite, ranked, differences), encoding="utf-8")
+        say(f"report: {report / 'compare.md'}")
+    if json:
+        found = [d.to_dict() for d in differences]
+        emit({"suite": suite.name, "ranked": [r.reward for r in ranked], "differences": found})
+
+
+def _show(result: SuiteResult, what: str) -> None:
+    from guerdon.cli.console import say, table
+
+    names = [b.name for b in result.baselines]
+    rows = [
+        [key, str(mine), *(f"{b.figures[key].value:.3f}" for b in result.baselines)]
+        for key, mine in result.figures.items()
+    ]
+    table(f"{what}: {result.reward}", ["", "figure", *names], rows)
+    for key, value in result.extra.items():
+        say(f"  {key}: {value:.3f}")
+    if len(result.subsets) > 1:
+        say()
+        shown = list(result.subsets.items())[:MOST_ROWS]
+        table("", ["subset", "items", "figure"], [[k, f.n, str(f)] for k, f in shown])
+        if len(result.subsets) > MOST_ROWS:
+            say(f"  and {len(result.subsets) - MOST_ROWS} more: see --report or --json")
+    say()
+    longer, even = result.confounds["longer wins"], result.confounds["duels of equal length"]
+    facts = result.facts
+    say(f"{facts['items']:,} items, {facts['prompts']:,} prompts, {facts['duels']:,} duels: {facts['tied duels']} tied")
+    say(f"the longer response is right in {longer}; this reward, where both are equally long: {even}")
+    if facts["unscored duels"]:
+        why = ", ".join(f"{n} {reason}" for reason, n in result.reasons.items())
+        say(f"unscored: {facts['unscored duels']} duels ({why})")
+    for note in result.notes:
+        say(note)
