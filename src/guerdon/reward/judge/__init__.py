@@ -1,34 +1,61 @@
-"""Rewards that a language model writes: pointwise, pairwise, against a reference. See :mod:`.spec` for ``judge:``."""
+"""Rewards that a language model writes: single responses, pairs, lists. See :mod:`.spec` for ``judge:``."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "AgainstReference": "guerdon.reward.judge.pairwise",
+    "AgainstReference": "guerdon.reward.judge.references",
+    "Anchors": "guerdon.reward.judge.references",
     "Asker": "guerdon.reward.judge.asking",
+    "GroupReference": "guerdon.reward.judge.references",
+    "ListwiseJudge": "guerdon.reward.judge.listwise",
+    "MetaVote": "guerdon.reward.judge.meta",
     "PairwiseJudge": "guerdon.reward.judge.pairwise",
     "PointwiseJudge": "guerdon.reward.judge.pointwise",
+    "PlaceBias": "guerdon.reward.judge.place_bias",
     "PositionBias": "guerdon.reward.judge.pairwise",
+    "RubricLearner": "guerdon.reward.judge.rubric_learning",
+    "PrincipledJudge": "guerdon.reward.judge.principles",
     "Standard": "guerdon.reward.judge.standard",
+    "Standards": "guerdon.reward.judge.standard",
+    "WrittenCriteria": "guerdon.reward.judge.criteria",
+    "WrittenStandard": "guerdon.reward.judge.standard",
     "open_judge": "guerdon.reward.judge.spec",
 }
 
 __all__ = [
     "AgainstReference",
+    "Anchors",
     "Asker",
+    "GroupReference",
+    "ListwiseJudge",
+    "MetaVote",
     "PairwiseJudge",
+    "PlaceBias",
     "PointwiseJudge",
     "PositionBias",
+    "PrincipledJudge",
+    "RubricLearner",
     "Standard",
+    "Standards",
+    "WrittenCriteria",
+    "WrittenStandard",
     "open_judge",
 ]
 
 if TYPE_CHECKING:
     from guerdon.reward.judge.asking import Asker
-    from guerdon.reward.judge.pairwise import AgainstReference, PairwiseJudge, PositionBias
+    from guerdon.reward.judge.criteria import WrittenCriteria
+    from guerdon.reward.judge.listwise import ListwiseJudge
+    from guerdon.reward.judge.meta import MetaVote
+    from guerdon.reward.judge.pairwise import PairwiseJudge, PositionBias
+    from guerdon.reward.judge.place_bias import PlaceBias
     from guerdon.reward.judge.pointwise import PointwiseJudge
+    from guerdon.reward.judge.principles import PrincipledJudge
+    from guerdon.reward.judge.references import AgainstReference, Anchors, GroupReference
+    from guerdon.reward.judge.rubric_learning import RubricLearner
     from guerdon.reward.judge.spec import open_judge
-    from guerdon.reward.judge.standard import Standard
+    from guerdon.reward.judge.standard import Standard, Standards, WrittenStandard
 
 
 def __getattr__(name: str) -> Any:
