@@ -65,7 +65,7 @@ def definitions(data: Feedback) -> Row:
                     0.012,
                     of=f"whole set: {name}",
                     was=0.002,
-                    why="the set at hand lacks conversations of the one measured for the card (set with the gaps in view)",
+                    why="conversations are missing here that the card measured (set with the gaps in view)",
                 )
                 for name in LENGTH
             ),
