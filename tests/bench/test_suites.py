@@ -207,6 +207,30 @@ def test_every_suite_whose_data_are_at_hand_runs(shared_data: Path) -> None:
     assert {"rmb", "rm-bench", "auto-j", "pandalm", "mt-bench", "ifbench", "qa-feedback", "writing"} <= set(ran)
 
 
+def test_judgebench_and_llmbar_are_read_as_published(tmp_path: Path) -> None:
+    """Rows in the published layouts: prompts, sides and subsets arrive."""
+    pairs = [
+        {"source": source, "question": f"q{i}", "response_A": "right", "response_B": "wrong", "label": label}
+        for i, (source, label) in enumerate((("mmlu-pro-math", "A>B"), ("livebench-math", "B>A")) * 3)
+    ]
+    (tmp_path / "dataset=judgebench,response_model=gpt.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    for name in ("Natural", "GPTInst"):
+        rows = [{"input": f"do {name} {i}", "output_1": "right", "output_2": "wrong", "label": 1} for i in range(4)]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "dataset.json").write_text(json.dumps(rows))
+    data = suite("judgebench").feedback(tmp_path)
+    result = run(PERFECT, suite("judgebench"), data, bootstrap=0)
+    assert {k: f.value for k, f in result.subsets.items()} == {"knowledge": 1.0, "math": 0.0}
+    assert result.facts["prompts"] == 6
+    data = suite("llmbar").feedback(tmp_path)
+    result = run(PERFECT, suite("llmbar"), data, bootstrap=0)
+    assert {k: f.value for k, f in result.subsets.items()} == {"GPTInst": 1.0, "Natural": 1.0}
+    assert result.facts["prompts"] == 8
+    (tmp_path / "dataset=judgebench,response_model=gpt.jsonl").write_text(json.dumps({**pairs[0], "label": "tie"}))
+    with pytest.raises(FeedbackError, match=r"jsonl:1: label: 'tie' is neither"):
+        suite("judgebench").feedback(tmp_path)
+
+
 # ------------------------------------------------------------------------------------------------- statistics
 
 

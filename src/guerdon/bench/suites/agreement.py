@@ -114,6 +114,37 @@ def answers(paths: Sequence[Path]) -> Feedback:
     return Feedback.of(judged)
 
 
+def judge_bench(paths: Sequence[Path]) -> Feedback:
+    """JudgeBench: ``question, response_A, response_B, label`` A>B or B>A; the source of a question is its subset."""
+    judged = []
+    for file, number, row in _rows(paths):
+        where = (file, number)
+        texts = (_value(row, "response_A", str, where), _value(row, "response_B", str, where))
+        label = _value(row, "label", str, where)
+        if label not in ("A>B", "B>A"):
+            raise FeedbackError(f"{file}:{number}: label: {label!r:.20} is neither A>B nor B>A; mend the row")
+        grades = (1.0, 0.0) if label == "A>B" else (0.0, 1.0)
+        source = str(row.get("source", ""))
+        subset = "knowledge" if source.startswith("mmlu-pro") else source.removeprefix("livebench-") or None
+        judged.append(Judgement(_value(row, "question", str, where), texts, grades, subset=subset))
+    return Feedback.of(judged)
+
+
+def llm_bar(paths: Sequence[Path]) -> Feedback:
+    """LLMBar: ``input, output_1, output_2, label`` 1 or 2; the subset is the row's, or the name of its folder."""
+    judged = []
+    for file, number, row in _rows(paths):
+        where = (file, number)
+        texts = (_value(row, "output_1", str, where), _value(row, "output_2", str, where))
+        label = _value(row, "label", int, where)
+        if label not in (1, 2):
+            raise FeedbackError(f"{file}:{number}: label: {label!r} is neither 1 nor 2; mend the row")
+        grades = (1.0, 0.0) if label == 1 else (0.0, 1.0)
+        subset = str(row.get("subset") or Path(file).parent.name)
+        judged.append(Judgement(_value(row, "input", str, where), texts, grades, subset=subset))
+    return Feedback.of(judged)
+
+
 AUTO_J = Suite(
     name="auto-j",
     what="Auto-J: people's verdicts on 1,392 pairs of 58 scenarios",
@@ -151,6 +182,7 @@ JUDGE_BENCH = Suite(
     what="JudgeBench: pairs where one answer is objectively right: knowledge, reasoning, mathematics, code",
     source="get data/*.jsonl from https://github.com/ScalerLab/JudgeBench and put them there",
     files=("judgebench*.jsonl*|*response_model=*.jsonl",),
+    read=judge_bench,
     rule="half",
     summary=macro,
     paper="arXiv:2410.12784",
@@ -160,6 +192,7 @@ LLM_BAR = Suite(
     what="LLMBar: which of two outputs follows the instruction, natural and adversarial",
     source="get Dataset/**/dataset.json from https://github.com/princeton-nlp/LLMBar and put them there",
     files=("llmbar*.jsonl*|**/dataset.json",),
+    read=llm_bar,
     rule="half",
     summary=macro,
     paper="arXiv:2310.07641",
