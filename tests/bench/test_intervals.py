@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from guerdon.bench.figures import Answers, calibration_figures, pair_differences
-from guerdon.bench.intervals import MOST, ClusterBootstrap, cluster_options
+from guerdon.bench.intervals import MOST, ClusterBootstrap, cluster_options, wilson
 from guerdon.errors import ConfigError
 from guerdon.feedback.schema import Judgement
 from guerdon.feedback.star import Feedback
@@ -152,3 +152,13 @@ def test_units_of_chance():
         cluster_options(feedback(40, None), "user")
     with pytest.raises(ConfigError, match="auto, prompt, user, judgement"):
         cluster_options(feedback(40, None), "day")  # type: ignore[arg-type]
+
+
+def test_wilson_solves_its_equation_and_stays_inside() -> None:
+    # its bounds are where the rate seen is z standard errors of the bound away
+    low, high = wilson(0.8, 10)
+    for bound in (low, high):
+        assert (bound - 0.8) ** 2 == pytest.approx(1.959963984540054**2 * bound * (1 - bound) / 10, abs=1e-12)
+    assert wilson(0.0, 5)[0] == pytest.approx(0.0, abs=1e-12)
+    assert wilson(1.0, 5)[1] == pytest.approx(1.0, abs=1e-12)
+    assert np.isnan(wilson(0.5, 0)).all()

@@ -18,6 +18,7 @@ from guerdon.bench.suites.suite import Cells, Suite
 from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.schema import Candidates, Judgement
 from guerdon.feedback.star import Feedback
+from guerdon.papers.rewardbench import ties
 from guerdon.reward.base import Function, Reward, Scores
 from guerdon.reward.baselines import Length
 
@@ -152,6 +153,27 @@ def test_ties_agree_with_the_published_formula() -> None:
         reward = scripted(lambda p, r, table=table: table[p, r])
         found = run(reward, suite("rewardbench-2"), data, partial=True, bootstrap=0).figures["Ties"].value
         assert found == pytest.approx(naive_ties(truth), abs=1e-12)
+
+
+def test_figures_recorded_from_reward_benchs_own_code() -> None:
+    """What allenai/reward-bench's calculate_scores_per_section and process_single_model print for these scores."""
+    rates = {name: ((7 * i) % 23) / 23 for i, name in enumerate(sorted(COUNTS))}
+    found = summary(Cells(tuple(rates), np.array([list(rates.values())]), np.ones((1, len(rates)))))
+    recorded = {
+        "Chat": 0.36373572990041286,
+        "Chat Hard": 0.46281464530892447,
+        "Safety": 0.6017626321974148,
+        "Reasoning": 0.5217391304347826,
+    }
+    for section, value in recorded.items():
+        assert found[section][0] == pytest.approx(value, abs=1e-12)
+    scores = {}
+    for n in range(4):
+        scores[f"tied:{n}"] = np.array([((5 * i + 3 * n) % 11) / 10 + (i < 3) * 0.5 for i in range(6)])
+        scores[f"ref:{n}"] = np.array([((7 * i + 2 * n) % 9) / 10 + (i < 1) * 0.4 for i in range(4)])
+    reward = scripted(lambda p, r: float(scores[p][int(r)]))
+    ours = run(reward, suite("rewardbench-2"), ties(scores), partial=True, bootstrap=0).figures["Ties"].value
+    assert ours == pytest.approx(0.21664758692316977, abs=1e-12)
 
 
 def test_best_of_four_shares_the_credit_between_equals() -> None:

@@ -14,6 +14,7 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -54,6 +55,19 @@ class Figure:
         """JSON-ready; NaN becomes None."""
         number = {k: None if np.isnan(v) else float(v) for k in ("value", "low", "high") for v in [getattr(self, k)]}
         return {**number, "n": self.n, "clusters": self.clusters}
+
+
+def wilson(rate: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a rate in [0, 1] seen in ``n`` independent trials, few or many.
+
+    Wilson (1927), JASA 22: https://doi.org/10.1080/01621459.1927.10502953
+    """
+    if n < 1:
+        return np.nan, np.nan
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    middle, half = rate + z * z / (2 * n), z * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return float(max((middle - half) / scale, 0.0)), float(min((middle + half) / scale, 1.0))
 
 
 class ClusterBootstrap:

@@ -175,6 +175,7 @@ def _compare(paths: list[Path], report: Path | None, bootstrap: int, seed: int, 
 
 
 def _show(result: SuiteResult, what: str) -> None:
+    from guerdon.bench.suites.run import items_of
     from guerdon.cli.console import say, table
 
     names = [b.name for b in result.baselines]
@@ -188,7 +189,7 @@ def _show(result: SuiteResult, what: str) -> None:
     if len(result.subsets) > 1:
         say()
         shown = list(result.subsets.items())[:MOST_ROWS]
-        table("", ["subset", "items", "figure"], [[k, f.n, str(f)] for k, f in shown])
+        table("", ["subset", "items", "figure"], [[k, items_of(f), str(f)] for k, f in shown])
         if len(result.subsets) > MOST_ROWS:
             say(f"  and {len(result.subsets) - MOST_ROWS} more: see --report or --json")
     say()

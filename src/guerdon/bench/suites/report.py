@@ -19,7 +19,7 @@ import numpy as np
 from guerdon.bench import plots
 from guerdon.bench.markup import cell, count, fact_list, gap_cell, interval, percent, table
 from guerdon.bench.suites.compare import Difference
-from guerdon.bench.suites.run import SuiteResult
+from guerdon.bench.suites.run import SuiteResult, items_of
 from guerdon.bench.suites.suite import Suite
 from guerdon.errors import ConfigError
 
@@ -99,7 +99,7 @@ def html(result: SuiteResult, suite: Suite) -> str:
         rows.append([escape(key), cell(mine, True), *others])
     chance = next((b.figures[name].value for b in result.baselines if b.name == "random"), 0.5)
     drawn = [(k, f) for k, f in result.subsets.items() if not np.isnan(f.value)]
-    subsets = [[escape(k), f"{f.n:,}", cell(f, True)] for k, f in result.subsets.items()]
+    subsets = [[escape(k), items_of(f), cell(f, True)] for k, f in result.subsets.items()]
     confounds = [[escape(k), f"{f.n:,}", cell(f, True)] for k, f in result.confounds.items()]
     parts = [
         f'<header><p class="kicker">guerdon · {escape(suite.name)}</p><h1>{escape(result.reward)}</h1>'

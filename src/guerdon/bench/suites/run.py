@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
 from guerdon.bench.baselines import make_baselines
-from guerdon.bench.intervals import ClusterBootstrap, Figure, clusters_of
+from guerdon.bench.intervals import ClusterBootstrap, Figure, clusters_of, wilson
 from guerdon.bench.scoring import only_compares
 from guerdon.bench.suites.items import Duels, Said, ask, by_chance, credits, duels_of
-from guerdon.bench.suites.suite import Cells, Suite
+from guerdon.bench.suites.suite import FEW, Cells, Suite
 from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.star import Feedback
 from guerdon.reward.base import Reward
@@ -183,7 +183,7 @@ def run(
         reward=reward.name,
         figures=figures,
         subsets={
-            name: _figure(draw, row, sheet, sheet.subset == i)
+            name: _rate(draw, row, sheet, sheet.subset == i)
             for i, (name, row) in enumerate(zip(sheet.names, cells.rate.T, strict=True))
         },
         baselines=tuple(others),
@@ -254,6 +254,20 @@ def _compared(
 def _figure(draw: ClusterBootstrap, row: np.ndarray, sheet: Sheet, inside: np.ndarray | None = None) -> Figure:
     counted = ~np.isnan(sheet.credit) if inside is None else inside & ~np.isnan(sheet.credit)
     return draw.figure(float(row[0]), row[1:], int(counted.sum()), len(np.unique(sheet.cluster[counted])))
+
+
+def items_of(figure: Figure) -> str:
+    """How many items a subset has, for a table, with a mark where they are of too few prompts to say much."""
+    return f"{figure.n:,}{' (few)' if figure.clusters < FEW else ''}"
+
+
+def _rate(draw: ClusterBootstrap, row: np.ndarray, sheet: Sheet, inside: np.ndarray) -> Figure:
+    """A subset's mean credit. Few prompts, or a rate of 0 or 1, have Wilson's interval: a bootstrap's is too short."""
+    found = _figure(draw, row, sheet, inside)
+    if not len(draw.weights) or not (found.clusters < FEW or found.value in (0.0, 1.0)):
+        return found
+    low, high = wilson(found.value, found.clusters, draw.level)
+    return replace(found, low=low, high=high)
 
 
 def _some(feedback: Feedback, limit: int, seed: int) -> np.ndarray:

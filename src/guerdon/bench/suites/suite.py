@@ -18,6 +18,9 @@ from guerdon.feedback.star import Feedback
 Table = dict[str, np.ndarray]
 """Name of a figure -> float64 [r]: row 0 is the figure, the others its bootstrap replicates."""
 
+FEW = 30
+"""Subsets of fewer prompts are marked in tables: their figures say little."""
+
 ALLOWED = ("empty-response", "identical-responses", "duplicate-id")
 """Problems that published data have and protocols count."""
 

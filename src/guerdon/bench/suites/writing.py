@@ -14,12 +14,9 @@ from __future__ import annotations
 import numpy as np
 
 from guerdon.bench.suites.items import Duels
-from guerdon.bench.suites.suite import Cells, Suite, Table
+from guerdon.bench.suites.suite import FEW, Cells, Suite, Table
 from guerdon.feedback.messages import as_text, unpack
 from guerdon.feedback.star import Feedback
-
-FEW = 30
-"""Genres with fewer items are no genre of the spread."""
 
 
 def languages(feedback: Feedback, duels: Duels) -> list[str]:
