@@ -218,6 +218,8 @@ def test_rmb_lists_are_won_against_every_loser(shared_data: Path) -> None:
 def test_every_suite_whose_data_are_at_hand_runs(shared_data: Path) -> None:
     ran = []
     for bench in SUITES:
+        if not isinstance(bench, Suite):
+            continue
         try:
             data = bench.feedback(shared_data)
         except ConfigError:

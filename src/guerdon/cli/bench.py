@@ -9,6 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from guerdon.bench.suites.run import SuiteResult
+    from guerdon.bench.suites.study import Study
+    from guerdon.bench.suites.suite import Suite
     from guerdon.reward.base import Reward
 
 USE = "use: guerdon bench REWARD SUITE, guerdon bench compare RESULT RESULT..., or guerdon bench suites"
@@ -37,6 +39,7 @@ def bench(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many judgements, of all subsets.")] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Go on where expected subsets are missing.")] = False,
+    set: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of a suite that has settings.")] = None,
     bootstrap: Annotated[int, typer.Option(min=0, help="Bootstrap replicates; 0 = no intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seeds the bootstrap, --limit and the random baseline.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, every item in it.")] = False,
@@ -46,7 +49,7 @@ def bench(
     `guerdon bench suites` lists the suites and where their data come from. Scores are kept in the cache: a run that was
     interrupted goes on where it was.
     """
-    from guerdon.cli.console import emit, say
+    from guerdon.cli.console import settings
     from guerdon.errors import ConfigError
 
     if words == ["suites"]:
@@ -61,6 +64,7 @@ def bench(
 
     from guerdon.bench.suites.registry import suite as find
     from guerdon.bench.suites.run import run
+    from guerdon.bench.suites.study import Study
     from guerdon.reward.load import load
 
     suite = find(words[1])
@@ -71,6 +75,18 @@ def bench(
         from guerdon.cli.evaluate import check_report
 
         check_report()
+    if isinstance(suite, Study):
+        options = settings(set or ())
+        unknown = sorted(options.keys() - suite.settings.keys())
+        if unknown or train or partial:
+            wrong = [f"--set {u}" for u in unknown] + ["--train"] * bool(train) + ["--partial"] * partial
+            known = "; ".join(f"{k}: {v}" for k, v in suite.settings.items()) or "none"
+            raise ConfigError(f"suite {suite.name} knows no {wrong[0]}; settings: {known}")
+        options |= {"limit": limit, "bootstrap": bootstrap, "seed": seed, "name": name}
+        _tell(suite.measure(suite, words[0], where, **options), suite, report, json)
+        return
+    if set:
+        raise ConfigError(f"suite {suite.name} has no settings; leave out --set {set[0]}")
     reward = load(words[0])
     feedback = suite.feedback(where)
     learned = None
@@ -85,6 +101,13 @@ def bench(
         result = run(kept, suite, feedback, train=learned, limit=limit, partial=partial, bootstrap=bootstrap, seed=seed)
     finally:
         _done(kept)
+    _tell(result, suite, report, json)
+
+
+def _tell(result: SuiteResult, suite: Suite | Study, report: Path | None, json: bool) -> None:
+    """The result on the terminal, as a report, as JSON."""
+    from guerdon.cli.console import emit, say
+
     _show(result, suite.what)
     if report is not None:
         from guerdon.bench.suites.report import write
@@ -193,11 +216,15 @@ def _show(result: SuiteResult, what: str) -> None:
         if len(result.subsets) > MOST_ROWS:
             say(f"  and {len(result.subsets) - MOST_ROWS} more: see --report or --json")
     say()
-    longer, even = result.confounds["longer wins"], result.confounds["duels of equal length"]
-    facts = result.facts
-    say(f"{facts['items']:,} items, {facts['prompts']:,} prompts, {facts['duels']:,} duels: {facts['tied duels']} tied")
-    say(f"the longer response is right in {longer}; this reward, where both are equally long: {even}")
-    if facts["unscored duels"]:
+    facts, counted = result.facts, []
+    for fact, count in facts.items():
+        if fact != "unscored duels" and fact != "judgements":
+            counted.append(f"{count:,} {fact}")
+    say(", ".join(counted))
+    if result.confounds:
+        longer, even = result.confounds["longer wins"], result.confounds["duels of equal length"]
+        say(f"the longer response is right in {longer}; this reward, where both are equally long: {even}")
+    if facts.get("unscored duels"):
         why = ", ".join(f"{n} {reason}" for reason, n in result.reasons.items())
         say(f"unscored: {facts['unscored duels']} duels ({why})")
     for note in result.notes:

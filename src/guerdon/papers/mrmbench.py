@@ -1,9 +1,9 @@
 """MRMBench's probes: what a reward model's representation knows of each dimension, and how far its scores reach.
 
-Here are the probes and inference-time probing as a reward; the benchmark itself (six data sets and a leaderboard) comes
-with ``bench/``. Representations are planted: labels encoded linearly at a known strength, so that the best possible
-accuracy is known. Five reward models, networks with a narrow hidden layer, are fitted to preferences in one to six
-of the dimensions; a reward with inference-time probing meets prompts far from anything judged.
+Here are the probes and inference-time probing as a reward; the benchmark itself is ``guerdon bench REWARD mrmbench``.
+Representations are planted: labels encoded linearly at a known strength, so that the best possible accuracy is known.
+Five reward models, networks with a narrow hidden layer, are fitted to preferences in one to six of the dimensions; a
+reward with inference-time probing meets prompts far from anything judged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WIDTH = 64
 def check(budget: Budget) -> Claim:
     """Checks 1 to 5 of the card."""
     rows = [found(budget), imbalance(budget), ranking(budget), confidence(budget), best_of_n(budget), parity(budget)]
-    left = ("the benchmark half: MRMBench's six data sets and the correlation with alignment come with bench/",)
+    left = ("MRMBench's six data sets are not at hand, nor is the correlation with alignment by PPO",)
     return Claim(PAPER.slug, rows, left=left)
 
 

@@ -56,7 +56,7 @@ def majority(paths: Sequence[Path]) -> Feedback:
     return replace(feedback, notes=(said,))
 
 
-def _rows(paths: Sequence[Path]) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+def rows_of(paths: Sequence[Path]) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
     """(file, line, row) of JSON files."""
     for path in paths:
         for container in containers_of(path):
@@ -67,7 +67,7 @@ def _rows(paths: Sequence[Path]) -> Iterator[tuple[str, int, Mapping[str, Any]]]
                 yield str(path), record.number, record.row
 
 
-def _value(row: Mapping[str, Any], field: str, kind: type, where: tuple[str, int]) -> Any:
+def value_of(row: Mapping[str, Any], field: str, kind: type, where: tuple[str, int]) -> Any:
     value = row.get(field)
     if not isinstance(value, kind):
         raise FeedbackError(f"{where[0]}:{where[1]}: {field}: expected a {kind.__name__}; see the suite's source")
@@ -77,8 +77,8 @@ def _value(row: Mapping[str, Any], field: str, kind: type, where: tuple[str, int
 def conversations(paths: Sequence[Path]) -> Feedback:
     """IFBench: ``text_chosen`` and ``text_rejected`` are whole conversations that share all but the last message."""
     judged = []
-    for file, number, row in _rows(paths):
-        chosen, rejected = (_value(row, k, list, (file, number)) for k in ("text_chosen", "text_rejected"))
+    for file, number, row in rows_of(paths):
+        chosen, rejected = (value_of(row, k, list, (file, number)) for k in ("text_chosen", "text_rejected"))
         judged.append(
             Judgement(
                 chosen[:-1],
@@ -98,9 +98,9 @@ def answers(paths: Sequence[Path]) -> Feedback:
     left out of the items by their equal grades.
     """
     judged = []
-    for file, number, row in _rows(paths):
-        texts = [_value(row, f"prediction {i}", str, (file, number)) for i in range(1, 5)]
-        verdicts = _value(row, "preference", list, (file, number))
+    for file, number, row in rows_of(paths):
+        texts = [value_of(row, f"prediction {i}", str, (file, number)) for i in range(1, 5)]
+        verdicts = value_of(row, "preference", list, (file, number))
         wins = np.zeros(4)
         for (i, j), verdict in zip(combinations(range(4), 2), verdicts, strict=True):
             wins[i] += {0: 0.5, 1: 1.0, 2: 0.0}[verdict]
@@ -109,7 +109,7 @@ def answers(paths: Sequence[Path]) -> Feedback:
         if best.sum() > 1:
             continue
         passages = "\n\n".join(" ".join(p[1:]) if isinstance(p, list) else str(p) for p in row.get("passages", []))
-        prompt = f"{passages}\n\n{_value(row, 'question', str, (file, number))}"
+        prompt = f"{passages}\n\n{value_of(row, 'question', str, (file, number))}"
         judged.append(Judgement(prompt, tuple(texts), tuple(best.astype(float)), scale="partial", source="human"))
     return Feedback.of(judged)
 
@@ -117,31 +117,31 @@ def answers(paths: Sequence[Path]) -> Feedback:
 def judge_bench(paths: Sequence[Path]) -> Feedback:
     """JudgeBench: ``question, response_A, response_B, label`` A>B or B>A; the source of a question is its subset."""
     judged = []
-    for file, number, row in _rows(paths):
+    for file, number, row in rows_of(paths):
         where = (file, number)
-        texts = (_value(row, "response_A", str, where), _value(row, "response_B", str, where))
-        label = _value(row, "label", str, where)
+        texts = (value_of(row, "response_A", str, where), value_of(row, "response_B", str, where))
+        label = value_of(row, "label", str, where)
         if label not in ("A>B", "B>A"):
             raise FeedbackError(f"{file}:{number}: label: {label!r:.20} is neither A>B nor B>A; mend the row")
         grades = (1.0, 0.0) if label == "A>B" else (0.0, 1.0)
         source = str(row.get("source", ""))
         subset = "knowledge" if source.startswith("mmlu-pro") else source.removeprefix("livebench-") or None
-        judged.append(Judgement(_value(row, "question", str, where), texts, grades, subset=subset))
+        judged.append(Judgement(value_of(row, "question", str, where), texts, grades, subset=subset))
     return Feedback.of(judged)
 
 
 def llm_bar(paths: Sequence[Path]) -> Feedback:
     """LLMBar: ``input, output_1, output_2, label`` 1 or 2; the subset is the row's, or the name of its folder."""
     judged = []
-    for file, number, row in _rows(paths):
+    for file, number, row in rows_of(paths):
         where = (file, number)
-        texts = (_value(row, "output_1", str, where), _value(row, "output_2", str, where))
-        label = _value(row, "label", int, where)
+        texts = (value_of(row, "output_1", str, where), value_of(row, "output_2", str, where))
+        label = value_of(row, "label", int, where)
         if label not in (1, 2):
             raise FeedbackError(f"{file}:{number}: label: {label!r} is neither 1 nor 2; mend the row")
         grades = (1.0, 0.0) if label == 1 else (0.0, 1.0)
         subset = str(row.get("subset") or Path(file).parent.name)
-        judged.append(Judgement(_value(row, "input", str, where), texts, grades, subset=subset))
+        judged.append(Judgement(value_of(row, "input", str, where), texts, grades, subset=subset))
     return Feedback.of(judged)
 
 

@@ -16,8 +16,7 @@ import numpy as np
 
 from guerdon.bench.intervals import ClusterBootstrap, Figure
 from guerdon.bench.significance import detectable, holm, mcnemar
-from guerdon.bench.suites.run import Sheet, SuiteResult
-from guerdon.bench.suites.suite import Suite
+from guerdon.bench.suites.run import Sheet, SuiteResult, Summed
 from guerdon.errors import ConfigError
 
 
@@ -47,7 +46,7 @@ class Difference:
 
 
 def compare(
-    suite: Suite, results: Sequence[SuiteResult], *, bootstrap: int = 1000, seed: int = 0
+    suite: Summed, results: Sequence[SuiteResult], *, bootstrap: int = 1000, seed: int = 0
 ) -> tuple[list[SuiteResult], list[Difference]]:
     """(results, the best headline first; every two of them compared).
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from importlib import import_module
 
 from guerdon.bench.suites.agreement import AUTO_J, IF_BENCH, JUDGE_BENCH, LLM_BAR, MT_BENCH, PANDA_LM, QA_FEEDBACK
+from guerdon.bench.suites.principles import RA_BENCH
+from guerdon.bench.suites.probing import MRM_BENCH
 from guerdon.bench.suites.reward_bench import REWARD_BENCH
 from guerdon.bench.suites.reward_bench_2 import REWARD_BENCH_2
 from guerdon.bench.suites.rm_bench import RM_BENCH
 from guerdon.bench.suites.rmb import RMB
+from guerdon.bench.suites.study import Study
 from guerdon.bench.suites.suite import Suite
 from guerdon.bench.suites.writing import WRITING
 from guerdon.errors import ConfigError
 
-SUITES: tuple[Suite, ...] = (
+SUITES: tuple[Suite | Study, ...] = (
     REWARD_BENCH,
     REWARD_BENCH_2,
     RMB,
@@ -25,11 +28,13 @@ SUITES: tuple[Suite, ...] = (
     LLM_BAR,
     IF_BENCH,
     QA_FEEDBACK,
+    RA_BENCH,
     WRITING,
+    MRM_BENCH,
 )
 
 
-def suite(name: str) -> Suite:
+def suite(name: str) -> Suite | Study:
     """The suite called ``name``, or the object ``package.module:SUITE``."""
     for found in SUITES:
         if found.name == name:
@@ -40,8 +45,8 @@ def suite(name: str) -> Suite:
             mine = getattr(import_module(module), attribute, None)
         except ModuleNotFoundError as error:
             raise ConfigError(f"suite {name}: no module {error.name!r}") from None
-        if isinstance(mine, Suite):
+        if isinstance(mine, Suite | Study):
             return mine
-        raise ConfigError(f"suite {name}: {module} has no Suite called {attribute!r}")
+        raise ConfigError(f"suite {name}: {module} has no Suite or Study called {attribute!r}")
     known = ", ".join(s.name for s in SUITES)
     raise ConfigError(f"no suite {name!r}; there are {known}; or give package.module:SUITE of your own")

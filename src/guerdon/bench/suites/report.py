@@ -20,11 +20,12 @@ from guerdon.bench import plots
 from guerdon.bench.markup import cell, count, fact_list, gap_cell, interval, percent, table
 from guerdon.bench.suites.compare import Difference
 from guerdon.bench.suites.run import SuiteResult, items_of
+from guerdon.bench.suites.study import Study
 from guerdon.bench.suites.suite import Suite
 from guerdon.errors import ConfigError
 
 
-def write(result: SuiteResult, suite: Suite, folder: str | Path) -> Path:
+def write(result: SuiteResult, suite: Suite | Study, folder: str | Path) -> Path:
     """``report.html``, ``result.json``, ``report.md`` and ``rewardbench.json`` in ``folder``; the path of the page.
 
     Raises
@@ -64,7 +65,7 @@ def reward_bench_json(result: SuiteResult, model_type: str = "guerdon") -> dict[
     return {**scores, "model": result.reward, "model_type": model_type, "chat_template": "none"}
 
 
-def markdown(result: SuiteResult, suite: Suite) -> str:
+def markdown(result: SuiteResult, suite: Suite | Study) -> str:
     """A section for a model card."""
     names = [b.name for b in result.baselines]
     lines = [
@@ -86,10 +87,12 @@ def markdown(result: SuiteResult, suite: Suite) -> str:
 def _counts(result: SuiteResult) -> str:
     facts = result.facts
     text = f"{count(facts['items'], 'item')} of {count(facts['prompts'], 'prompt')}"
+    if "duels" not in facts:
+        return f"{text}."
     return f"{text}; {facts['tied duels']} of {facts['duels']} duels tied, {facts['unscored duels']} unscored."
 
 
-def html(result: SuiteResult, suite: Suite) -> str:
+def html(result: SuiteResult, suite: Suite | Study) -> str:
     """The page."""
     name, figure = result.headline
     heads = ["figure", "this reward", *(escape(b.name) for b in result.baselines)]
@@ -117,11 +120,12 @@ def html(result: SuiteResult, suite: Suite) -> str:
             "Bars are 95&nbsp;% intervals over prompts.</figcaption></figure>"
             f"{table(['subset', 'items', 'figure'], subsets)}</section>"
         )
-    parts.append(
-        "<section><h2>Does length decide?</h2><p>How often the right response of a duel is the longer one, and this "
-        "reward where the two are equally long (within a factor of 0.8 to 1.25).</p>"
-        f"{table(['duels', 'n', 'share'], confounds)}</section>"
-    )
+    if result.confounds:
+        parts.append(
+            "<section><h2>Does length decide?</h2><p>How often the right response of a duel is the longer one, and "
+            "this reward where the two are equally long (within a factor of 0.8 to 1.25).</p>"
+            f"{table(['duels', 'n', 'share'], confounds)}</section>"
+        )
     if result.reasons:
         parts.append(f"<section><h2>Unscored</h2>{fact_list(result.reasons.items())}</section>")
     if result.notes:
@@ -131,7 +135,7 @@ def html(result: SuiteResult, suite: Suite) -> str:
     return template.substitute(title=escape(f"{result.reward}: {suite.name}"), body="\n".join(parts))
 
 
-def leaderboard(suite: Suite, ranked: Sequence[SuiteResult], differences: Sequence[Difference]) -> str:
+def leaderboard(suite: Suite | Study, ranked: Sequence[SuiteResult], differences: Sequence[Difference]) -> str:
     """Several rewards on one page of Markdown: their figures, and which can be told apart."""
     figures = list(ranked[0].figures)
     lines = [f"## {suite.name}: {suite.what}", "", "| reward |" + "".join(f" {f} |" for f in figures)]

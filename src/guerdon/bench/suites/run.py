@@ -8,18 +8,18 @@ intervals without a formula of their own; the difference to a baseline is taken 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from guerdon.bench.baselines import make_baselines
+from guerdon.bench.baselines import BASELINES, make_baselines
 from guerdon.bench.intervals import ClusterBootstrap, Figure, clusters_of, wilson
 from guerdon.bench.scoring import only_compares
 from guerdon.bench.suites.items import Duels, Said, ask, by_chance, credits, duels_of
-from guerdon.bench.suites.suite import FEW, Cells, Suite
+from guerdon.bench.suites.suite import FEW, Cells, Suite, Table
 from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.star import Feedback
 from guerdon.reward.base import Reward
@@ -114,6 +114,15 @@ class Sheet:
         return Cells(self.names, *both)
 
 
+class Summed(Protocol):
+    """Whatever sums up subsets: a suite, or a study."""
+
+    @property
+    def summary(self) -> Callable[[Cells], Table]:
+        """Cells to the figures by name, the first one is the headline."""
+        ...
+
+
 def run(
     reward: Reward,
     suite: Suite,
@@ -159,7 +168,7 @@ def run(
     sheet, judgement = _sheet(suite, feedback, duels, said, clusters.code, only_compares(reward))
     cells = sheet.cells(draw)
     rows = suite.summary(cells)
-    figures = {name: _figure(draw, row, sheet) for name, row in rows.items()}
+    figures = {name: figure_of(draw, row, sheet) for name, row in rows.items()}
     made, why = make_baselines(reward, train, tuple(baselines) if baselines is not None else None, seed)
     others = []
     for name, other in made.items():
@@ -167,7 +176,7 @@ def run(
         theirs, _ = _sheet(suite, feedback, duels, heard, clusters.code, only_compares(other))
         if name == "random":
             theirs = _expected(suite, duels, theirs)
-        others.append(_compared(name, draw, suite, sheet, theirs, rows))
+        others.append(against(name, BASELINES[name], draw, suite, sheet, theirs, rows))
     longer, level = _lengths(feedback, duels)
     strict = np.where(np.isnan(said.won), np.nan, said.won == 1)
     at = clusters.code[duels.judgement]
@@ -183,7 +192,7 @@ def run(
         reward=reward.name,
         figures=figures,
         subsets={
-            name: _rate(draw, row, sheet, sheet.subset == i)
+            name: rate_of(draw, row, sheet, sheet.subset == i)
             for i, (name, row) in enumerate(zip(sheet.names, cells.rate.T, strict=True))
         },
         baselines=tuple(others),
@@ -240,18 +249,24 @@ def _expected(suite: Suite, duels: Duels, theirs: Sheet) -> Sheet:
     return Sheet(theirs.cluster, theirs.subset, theirs.names, np.where(np.isnan(chance), theirs.credit, chance))
 
 
-def _compared(
-    name: str, draw: ClusterBootstrap, suite: Suite, mine: Sheet, theirs: Sheet, rows: Mapping[str, np.ndarray]
+def against(
+    name: str,
+    what: str,
+    draw: ClusterBootstrap,
+    suite: Summed,
+    mine: Sheet,
+    theirs: Sheet,
+    rows: Mapping[str, np.ndarray],
 ) -> Baseline:
-    from guerdon.bench.baselines import BASELINES
-
+    """A baseline on the same items, with the differences to it replicate by replicate."""
     their_rows = suite.summary(theirs.cells(draw))
-    figures = {k: _figure(draw, row, theirs) for k, row in their_rows.items()}
-    gap = {k: _figure(draw, rows[k] - row, mine) for k, row in their_rows.items()}
-    return Baseline(name, BASELINES[name], figures, gap)
+    figures = {k: figure_of(draw, row, theirs) for k, row in their_rows.items()}
+    gap = {k: figure_of(draw, rows[k] - row, mine) for k, row in their_rows.items()}
+    return Baseline(name, what, figures, gap)
 
 
-def _figure(draw: ClusterBootstrap, row: np.ndarray, sheet: Sheet, inside: np.ndarray | None = None) -> Figure:
+def figure_of(draw: ClusterBootstrap, row: np.ndarray, sheet: Sheet, inside: np.ndarray | None = None) -> Figure:
+    """A replicated figure of the items (those ``inside``) with its interval."""
     counted = ~np.isnan(sheet.credit) if inside is None else inside & ~np.isnan(sheet.credit)
     return draw.figure(float(row[0]), row[1:], int(counted.sum()), len(np.unique(sheet.cluster[counted])))
 
@@ -261,9 +276,9 @@ def items_of(figure: Figure) -> str:
     return f"{figure.n:,}{' (few)' if figure.clusters < FEW else ''}"
 
 
-def _rate(draw: ClusterBootstrap, row: np.ndarray, sheet: Sheet, inside: np.ndarray) -> Figure:
+def rate_of(draw: ClusterBootstrap, row: np.ndarray, sheet: Sheet, inside: np.ndarray) -> Figure:
     """A subset's mean credit. Few prompts, or a rate of 0 or 1, have Wilson's interval: a bootstrap's is too short."""
-    found = _figure(draw, row, sheet, inside)
+    found = figure_of(draw, row, sheet, inside)
     if not len(draw.weights) or not (found.clusters < FEW or found.value in (0.0, 1.0)):
         return found
     low, high = wilson(found.value, found.clusters, draw.level)

@@ -119,16 +119,7 @@ class Suite:
         ConfigError
             naming what is missing, where to get it and where to put it
         """
-        root = Path(folder)
-        if root.is_file():
-            return [root]
-        inside = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-        for place in (root / self.name, root / self.name.replace("-", "_"), root, *inside):
-            found = [_first(place, pattern) for pattern in self.files]
-            if all(found):
-                return [path for paths in found for path in paths]
-        wanted = ", ".join(pattern.replace("|", " or ") for pattern in self.files)
-        raise ConfigError(f"suite {self.name}: no {wanted} under {root} or {root / self.name}; {self.source}")
+        return find_files(self.name, self.files, self.source, folder)
 
     def feedback(self, data: str | Path) -> Feedback:
         """The suite's data from a folder, a file, or ``hf:org/name[:split]``."""
@@ -139,6 +130,26 @@ class Suite:
             return Feedback.read(text, format=self.format, allow=ALLOWED)
         paths = self.find(data)
         return self.read(paths) if self.read is not None else read_files(paths, self.format)
+
+
+def find_files(name: str, patterns: Sequence[str], source: str, folder: str | Path) -> list[Path]:
+    """The files of all ``patterns`` in ``folder``, its sub-folder ``name``, or another one; a file is taken as it is.
+
+    Raises
+    ------
+    ConfigError
+        naming what is missing, where to get it and where to put it
+    """
+    root = Path(folder)
+    if root.is_file():
+        return [root]
+    inside = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    for place in (root / name, root / name.replace("-", "_"), root, *inside):
+        found = [_first(place, pattern) for pattern in patterns]
+        if all(found):
+            return [path for paths in found for path in paths]
+    wanted = ", ".join(pattern.replace("|", " or ") for pattern in patterns)
+    raise ConfigError(f"suite {name}: no {wanted} under {root} or {root / name}; {source}")
 
 
 def read_files(paths: Sequence[Path], format: str | None = None) -> Feedback:

@@ -1,0 +1,104 @@
+"""A benchmark that is more than asking a reward about pairs: it fits a probe, or trains a recipe, and counts items.
+
+Its result is a :class:`~guerdon.bench.suites.run.SuiteResult` all the same: items with credits in subsets, summed up by
+the study, so that reports, ``--json`` and ``guerdon bench compare`` know nothing of the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from guerdon.bench.intervals import ClusterBootstrap
+from guerdon.bench.suites.run import Sheet, SuiteResult, against, figure_of, rate_of
+from guerdon.bench.suites.suite import Cells, Table, overall
+
+
+@dataclass(frozen=True)
+class Study:
+    """A benchmark with a protocol of its own.
+
+    name, what, source, paper   as of a :class:`~guerdon.bench.suites.suite.Suite`
+    subject   what is measured, in a word: a reward, an encoder, a model of ``guerdon fit``
+    measure   (study, subject as on the command line, data folder, limit=, bootstrap=, seed=, settings...) to the result
+    summary   :class:`~guerdon.bench.suites.suite.Cells` to the figures by name, the first one is the headline
+    settings  what ``--set KEY=VALUE`` knows, by name
+    """
+
+    name: str
+    what: str
+    source: str
+    subject: str
+    measure: Callable[..., SuiteResult]
+    summary: Callable[[Cells], Table] = overall
+    paper: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A baseline: what it is in words, and what it earned on the same items."""
+
+    what: str
+    credit: np.ndarray
+
+
+def tally(
+    study: Study,
+    subject: str,
+    subset: Sequence[str],
+    credit: np.ndarray,
+    *,
+    rivals: Mapping[str, Rival] | None = None,
+    cluster: np.ndarray | None = None,
+    ids: Sequence[str] | None = None,
+    extra: Mapping[str, float] | None = None,
+    facts: Mapping[str, int] | None = None,
+    reasons: Mapping[str, int] | None = None,
+    notes: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> SuiteResult:
+    """The result of a study from I items.
+
+    subset   [I] names
+    credit   float64 [I] what each item earned, NaN leaves it out
+    rivals   baselines on the same items, by name
+    cluster  int [I] what the bootstrap draws whole; None draws items
+    settings what the result depends on; ``data`` in it says which data two comparable results have
+    """
+    names, code = np.unique(np.array(subset, dtype=object).astype(str), return_inverse=True)
+    unit = np.arange(len(credit)) if cluster is None else np.unique(cluster, return_inverse=True)[1]
+    sheet = Sheet(unit, code, tuple(names.tolist()), np.asarray(credit, dtype=np.float64))
+    draw = ClusterBootstrap(int(unit.max(initial=-1)) + 1, replicates=bootstrap, seed=seed)
+    cells = sheet.cells(draw)
+    rows = study.summary(cells)
+    return SuiteResult(
+        suite=study.name,
+        reward=subject,
+        figures={name: figure_of(draw, row, sheet) for name, row in rows.items()},
+        subsets={
+            name: rate_of(draw, row, sheet, code == i)
+            for i, (name, row) in enumerate(zip(sheet.names, cells.rate.T, strict=True))
+        },
+        baselines=tuple(
+            against(name, rival.what, draw, study, sheet, Sheet(unit, code, sheet.names, rival.credit), rows)
+            for name, rival in (rivals or {}).items()
+        ),
+        confounds={},
+        extra=dict(extra or {}),
+        facts={"items": len(sheet.credit), "prompts": draw.clusters, **(facts or {})},
+        reasons=dict(reasons or {}),
+        notes=tuple(notes),
+        settings={"bootstrap": bootstrap, "seed": seed, **(settings or {})},
+        items={
+            "id": list(ids) if ids is not None else [str(i) for i in range(len(sheet.credit))],
+            "subset": [sheet.names[k] for k in code.tolist()],
+            "prompt": unit.tolist(),
+            "credit": [None if np.isnan(c) else float(c) for c in sheet.credit],
+        },
+    )

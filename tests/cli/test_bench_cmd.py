@@ -1,0 +1,82 @@
+"""``guerdon bench``: a suite, a study with settings, reports, comparison, mistaken command lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from run_cli import guerdon
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RewardBench-shaped pairs of one subset; the right one is longer in three of four."""
+    folder = tmp_path_factory.mktemp("rb")
+    rows = []
+    for i in range(40):
+        texts = ["a good deal longer answer", "short"]
+        chosen, rejected = texts if i % 4 else texts[::-1]
+        rows.append({"prompt": f"question {i}", "chosen": chosen, "rejected": rejected, "subset": "hep-python"})
+    (folder / "rewardbench.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def probes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mrm")
+    for split in ("train", "test"):
+        rows = [
+            {"input": "q", "output": f"{'yes indeed' if i % 2 else 'no never'} {i}", "label": i % 2} for i in range(60)
+        ]
+        path = folder / "mrm_easy" / "coherence" / f"{split}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(rows), encoding="utf-8")
+    return folder
+
+
+def test_a_suite_is_measured_reported_and_compared(pairs: Path, tmp_path: Path) -> None:
+    reports = []
+    for spec in ("rule:length", "rule:repetition"):
+        place = tmp_path / spec.partition(":")[2]
+        result = guerdon("bench", spec, "rewardbench", "--data", pairs, "--partial", "--report", place, "--json")
+        assert result.code == 0, result.err
+        reports.append(place)
+        if spec == "rule:length":
+            assert json.loads(result.out)["figures"]["overall"]["value"] == 0.75
+            assert "partial: without" in result.err
+    assert "<h1>" in (reports[0] / "report.html").read_text(encoding="utf-8")
+    assert json.loads((reports[0] / "rewardbench.json").read_text(encoding="utf-8"))["hep-python"] == 0.75
+    compared = guerdon("bench", "compare", *reports)
+    assert compared.code == 0, compared.err
+    assert "p (Holm)" in compared.out + compared.err
+
+
+def test_a_study_takes_settings_and_refuses_what_it_does_not_know(probes: Path, tmp_path: Path) -> None:
+    base = ("bench", "encoder:hash:64", "mrmbench", "--data", probes)
+    result = guerdon(*base, "--set", "probe=logreg", "--report", tmp_path / "r", "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["figures"]["easy"]["value"] > 0.9
+    assert "duels" not in (tmp_path / "r" / "report.md").read_text(encoding="utf-8")
+    for more, said in (
+        (("--set", "prob=logreg"), "suite mrmbench knows no --set prob; settings: probe"),
+        (("--partial",), "suite mrmbench knows no --partial"),
+        (("--set", "probe"), "--set 'probe': write KEY=VALUE"),
+    ):
+        wrong = guerdon(*base, *more)
+        assert (wrong.code, said in wrong.err) == (2, True), wrong.err
+
+
+def test_mistakes_get_one_line(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GUERDON_DATA", raising=False)
+    for words, said in (
+        (("rule:length",), "use: guerdon bench REWARD SUITE"),
+        (("rule:length", "nothing"), "no suite 'nothing'; there are rewardbench,"),
+        (("rule:length", "rewardbench"), "suite rewardbench: no data; get hf:allenai/reward-bench"),
+        (("rule:length", "rewardbench", "--data", pairs), "--partial"),
+        (("rule:length", "rewardbench", "--data", pairs, "--set", "a=1"), "suite rewardbench has no settings"),
+        (("compare", pairs), "cannot be read"),
+    ):
+        wrong = guerdon("bench", *words)
+        assert (wrong.code, said in wrong.err) == (2, True), (words, wrong.err)
