@@ -5,12 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 
 from guerdon.bench.suites.agreement import AUTO_J, IF_BENCH, JUDGE_BENCH, LLM_BAR, MT_BENCH, PANDA_LM, QA_FEEDBACK
+from guerdon.bench.suites.personal import PERSONAL
 from guerdon.bench.suites.principles import RA_BENCH
 from guerdon.bench.suites.probing import MRM_BENCH
 from guerdon.bench.suites.reward_bench import REWARD_BENCH
 from guerdon.bench.suites.reward_bench_2 import REWARD_BENCH_2
 from guerdon.bench.suites.rm_bench import RM_BENCH
 from guerdon.bench.suites.rmb import RMB
+from guerdon.bench.suites.simulated_people import PERSONAL_LLM
 from guerdon.bench.suites.study import Study
 from guerdon.bench.suites.suite import Suite
 from guerdon.bench.suites.writing import WRITING
@@ -31,6 +33,8 @@ SUITES: tuple[Suite | Study, ...] = (
     RA_BENCH,
     WRITING,
     MRM_BENCH,
+    PERSONAL,
+    PERSONAL_LLM,
 )
 
 

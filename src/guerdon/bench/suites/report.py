@@ -86,7 +86,8 @@ def markdown(result: SuiteResult, suite: Suite | Study) -> str:
 
 def _counts(result: SuiteResult) -> str:
     facts = result.facts
-    text = f"{count(facts['items'], 'item')} of {count(facts['prompts'], 'prompt')}"
+    over = result.settings.get("over", "prompts")
+    text = f"{count(facts['items'], 'item')} of {facts[over]:,} {over}"
     if "duels" not in facts:
         return f"{text}."
     return f"{text}; {facts['tied duels']} of {facts['duels']} duels tied, {facts['unscored duels']} unscored."
@@ -95,6 +96,7 @@ def _counts(result: SuiteResult) -> str:
 def html(result: SuiteResult, suite: Suite | Study) -> str:
     """The page."""
     name, figure = result.headline
+    over = escape(str(result.settings.get("over", "prompts")))
     heads = ["figure", "this reward", *(escape(b.name) for b in result.baselines)]
     rows = []
     for key, mine in result.figures.items():
@@ -107,7 +109,7 @@ def html(result: SuiteResult, suite: Suite | Study) -> str:
     parts = [
         f'<header><p class="kicker">guerdon · {escape(suite.name)}</p><h1>{escape(result.reward)}</h1>'
         f'<p class="lead">{escape(suite.what)}. {escape(name)}: <b>{percent(figure.value)}</b> '
-        f"({interval(figure)}, over prompts). {_counts(result)}</p></header>",
+        f"({interval(figure)}, over {over}). {_counts(result)}</p></header>",
         "<section><h2>Figures</h2><p>Columns of baselines are this reward minus the baseline, on the same items; "
         f"coloured where the interval leaves out zero.</p>{table(heads, rows)}</section>",
     ]
@@ -117,7 +119,7 @@ def html(result: SuiteResult, suite: Suite | Study) -> str:
         picture = plots.figures(drawn[:80], figure.value, "subsets", "Figure by subset", chance=chance)
         parts.append(
             f"<section><h2>By subset</h2><figure>{picture}<figcaption>Dashed: {escape(name)}; dotted: chance. "
-            "Bars are 95&nbsp;% intervals over prompts.</figcaption></figure>"
+            f"Bars are 95&nbsp;% intervals over {over}.</figcaption></figure>"
             f"{table(['subset', 'items', 'figure'], subsets)}</section>"
         )
     if result.confounds:

@@ -214,7 +214,7 @@ def run(
             "bootstrap": bootstrap,
             "seed": seed,
             "limit": limit,
-            "data": _digest(feedback),
+            "data": digest_of(feedback),
         },
         items={
             "id": [ids[j] or str(j) for j in judgement.tolist()],
@@ -277,9 +277,13 @@ def items_of(figure: Figure) -> str:
 
 
 def rate_of(draw: ClusterBootstrap, row: np.ndarray, sheet: Sheet, inside: np.ndarray) -> Figure:
-    """A subset's mean credit. Few prompts, or a rate of 0 or 1, have Wilson's interval: a bootstrap's is too short."""
+    """A subset's mean credit. Where it counts rights and wrongs of few prompts, or all are the same, it has Wilson's
+    interval: a bootstrap's is too short there.
+    """
     found = figure_of(draw, row, sheet, inside)
-    if not len(draw.weights) or not (found.clusters < FEW or found.value in (0.0, 1.0)):
+    credit = sheet.credit[inside]
+    counts = bool(np.isin(credit[~np.isnan(credit)], (0.0, 1.0)).all())
+    if not counts or not len(draw.weights) or not (found.clusters < FEW or found.value in (0.0, 1.0)):
         return found
     low, high = wilson(found.value, found.clusters, draw.level)
     return replace(found, low=low, high=high)
@@ -306,7 +310,7 @@ def _lengths(feedback: Feedback, duels: Duels) -> tuple[np.ndarray, np.ndarray]:
     return np.heaviside(right - wrong, 0.5), (share >= MATCHED[0]) & (share <= MATCHED[1])
 
 
-def _digest(feedback: Feedback) -> str:
+def digest_of(feedback: Feedback) -> str:
     """A short name for the data: equal where two results can be compared item by item."""
     digest = blake2b(digest_size=8)
     for column in (feedback.prompts, feedback.responses):

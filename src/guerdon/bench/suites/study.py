@@ -54,6 +54,7 @@ def tally(
     *,
     rivals: Mapping[str, Rival] | None = None,
     cluster: np.ndarray | None = None,
+    over: str = "prompts",
     ids: Sequence[str] | None = None,
     extra: Mapping[str, float] | None = None,
     facts: Mapping[str, int] | None = None,
@@ -69,6 +70,7 @@ def tally(
     credit   float64 [I] what each item earned, NaN leaves it out
     rivals   baselines on the same items, by name
     cluster  int [I] what the bootstrap draws whole; None draws items
+    over     what the clusters are, in the plural
     settings what the result depends on; ``data`` in it says which data two comparable results have
     """
     names, code = np.unique(np.array(subset, dtype=object).astype(str), return_inverse=True)
@@ -91,10 +93,10 @@ def tally(
         ),
         confounds={},
         extra=dict(extra or {}),
-        facts={"items": len(sheet.credit), "prompts": draw.clusters, **(facts or {})},
+        facts={"items": len(sheet.credit), over: draw.clusters, **(facts or {})},
         reasons=dict(reasons or {}),
         notes=tuple(notes),
-        settings={"bootstrap": bootstrap, "seed": seed, **(settings or {})},
+        settings={"over": over, "bootstrap": bootstrap, "seed": seed, **(settings or {})},
         items={
             "id": list(ids) if ids is not None else [str(i) for i in range(len(sheet.credit))],
             "subset": [sheet.names[k] for k in code.tolist()],
