@@ -76,7 +76,7 @@ def read(paths: Sequence[Path]) -> tuple[Candidates, dict[str, np.ndarray]]:
             texts, named = [str(row[k]) for k in keys], _scores(row, keys)
         if len(texts) < 2:
             raise FeedbackError(f"{file}:{number}: {len(texts)} responses; two or more are needed")
-        for name in named.keys() | scores.keys():
+        for name in dict.fromkeys([*scores, *named]):  # in the order of the data
             column = named.get(name)
             if column is None or len(column) != len(texts) or (prompts and name not in scores):
                 raise FeedbackError(f"{file}:{number}: scorer {name}: no number for each response; score all or none")
