@@ -381,3 +381,20 @@ def test_a_judge_that_compares_is_remembered_as_one(tmp_path: Path) -> None:
         kept = remembered(Counting(0.9), "judge", tmp_path)
         assert run(kept, suite("rewardbench"), data, partial=True, bootstrap=0, baselines=()).headline[1].value == 1.0
     assert calls == 5
+
+
+def test_the_cross_fitted_baseline_learns_what_features_tell_and_sees_no_test_prompt() -> None:
+    rng = np.random.default_rng(0)
+    kinds = {"signal": lambda i: (f"a kind and warm answer {i}", f"a rude and cold answer {i}")}
+    kinds["noise"] = lambda i: tuple(rng.permutation([f"a kind and warm answer {i}", f"a rude and cold answer {i}"]))
+    for kind, texts in kinds.items():
+        data = Feedback.of(Judgement(f"prompt {i}", texts(i), (1.0, 0.0)) for i in range(120))
+        result = run(CONSTANT, suite("auto-j"), data, baselines=(), cross_fit=True, bootstrap=100)
+        (fitted,) = result.baselines
+        if kind == "signal":
+            assert fitted.figures["overall"].value > 0.95
+        else:
+            assert 0.3 < fitted.figures["overall"].value < 0.7
+    few = run(CONSTANT, suite("auto-j"), data.take(np.arange(10)), baselines=(), cross_fit=True, bootstrap=0)
+    assert not few.baselines
+    assert any("no cross-fitted baseline: 10 prompts; 50 are needed" in n for n in few.notes)

@@ -37,6 +37,10 @@ def bench(
         list[str] | None,
         typer.Option(help="Feedback to fit the baselines majority and population to.", metavar="FEEDBACK"),
     ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these: length, random, majority, population, cross-fitted, none.", metavar="NAME"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many judgements, of all subsets.")] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Go on where expected subsets are missing.")] = False,
     set: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of a suite that has settings.")] = None,
@@ -87,6 +91,7 @@ def bench(
         return
     if set:
         raise ConfigError(f"suite {suite.name} has no settings; leave out --set {set[0]}")
+    named, cross_fit = _baselines(baseline)
     reward = load(words[0])
     feedback = suite.feedback(where)
     learned = None
@@ -98,10 +103,35 @@ def bench(
         reward.name = name
     kept = _kept(reward, words[0])
     try:
-        result = run(kept, suite, feedback, train=learned, limit=limit, partial=partial, bootstrap=bootstrap, seed=seed)
+        result = run(
+            kept,
+            suite,
+            feedback,
+            baselines=named,
+            cross_fit=cross_fit,
+            train=learned,
+            limit=limit,
+            partial=partial,
+            bootstrap=bootstrap,
+            seed=seed,
+        )
     finally:
         _done(kept)
     _tell(result, suite, report, json)
+
+
+def _baselines(wanted: list[str] | None) -> tuple[list[str] | None, bool]:
+    """(names of the usual baselines, None for all; whether to cross-fit one)."""
+    from guerdon.bench.baselines import BASELINES
+    from guerdon.bench.suites.crossfitted import NAME
+    from guerdon.errors import ConfigError
+
+    if wanted is None:
+        return None, True
+    for name in wanted:
+        if name not in (*BASELINES, NAME, "none"):
+            raise ConfigError(f"--baseline {name}: use one of {', '.join((*BASELINES, NAME))}, or none")
+    return [name for name in wanted if name in BASELINES], NAME in wanted
 
 
 def _tell(result: SuiteResult, suite: Suite | Study, report: Path | None, json: bool) -> None:

@@ -18,9 +18,11 @@ import numpy as np
 from guerdon.bench.baselines import BASELINES, make_baselines
 from guerdon.bench.intervals import ClusterBootstrap, Figure, clusters_of, wilson
 from guerdon.bench.scoring import only_compares
+from guerdon.bench.suites import crossfitted
+from guerdon.bench.suites.crossfitted import cross_fitted
 from guerdon.bench.suites.items import Duels, Said, ask, by_chance, credits, duels_of
 from guerdon.bench.suites.suite import FEW, Cells, Suite, Table
-from guerdon.errors import ConfigError, FeedbackError
+from guerdon.errors import ConfigError, FeedbackError, GuerdonError
 from guerdon.feedback.star import Feedback
 from guerdon.reward.base import Reward
 
@@ -129,6 +131,7 @@ def run(
     feedback: Feedback,
     *,
     baselines: Sequence[str] | None = None,
+    cross_fit: bool = False,
     train: Feedback | None = None,
     limit: int | None = None,
     partial: bool = False,
@@ -138,6 +141,7 @@ def run(
     """Measure ``reward`` on the data of ``suite``.
 
     baselines  names of :data:`guerdon.bench.baselines.BASELINES`; None is all that can be had
+    cross_fit  also measure what frozen features learn from the suite's own labels (see :mod:`.crossfitted`)
     train      feedback that ``majority`` and ``population`` are fitted to
     limit      measure so many judgements only, drawn evenly over the subsets (a smoke run; intervals say how rough)
     partial    go on where subsets that the suite expects are missing
@@ -177,6 +181,12 @@ def run(
         if name == "random":
             theirs = _expected(suite, duels, theirs)
         others.append(against(name, BASELINES[name], draw, suite, sheet, theirs, rows))
+    if cross_fit:
+        try:
+            theirs, _ = _sheet(suite, feedback, duels, cross_fitted(feedback, duels, seed), clusters.code, False)
+            others.append(against(crossfitted.NAME, crossfitted.WHAT, draw, suite, sheet, theirs, rows))
+        except GuerdonError as error:
+            why.append(f"no {crossfitted.NAME} baseline: {error}")
     longer, level = _lengths(feedback, duels)
     strict = np.where(np.isnan(said.won), np.nan, said.won == 1)
     at = clusters.code[duels.judgement]
