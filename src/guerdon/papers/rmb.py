@@ -12,16 +12,20 @@ from scipy.stats import spearmanr
 
 from guerdon.bench.suites.rmb import RMB
 from guerdon.bench.suites.run import run
+from guerdon.feedback.messages import as_text
 from guerdon.feedback.schema import Judgement
 from guerdon.feedback.star import Feedback
 from guerdon.papers.frame import Budget, Claim, Row, at_least, real_data, within
 from guerdon.papers.index import paper
 from guerdon.reward.base import Function, Reward
 from guerdon.reward.baselines import Length, Random
+from guerdon.reward.registry import model
+from guerdon.worlds.pool import Pool
 
 PAPER = paper("rmb")
 
 REWARDS, PROMPTS, LISTS, PAIRS = 12, 400, 600, 600
+GRAMS, FIT, TEST, HALF = 4096, 4000, 1500, 1362
 LENGTH = {
     "pairs, helpfulness": 0.648,
     "pairs, harmlessness": 0.543,
@@ -32,17 +36,15 @@ LENGTH = {
 
 
 def check(budget: Budget) -> Claim:
-    """Checks 2 and 4 of the card."""
+    """Checks 2 to 4 of the card."""
     rows = [best_of_n(budget)]
-    left = [
-        "check 1: the published result file of one reward model is not at hand",
-        "check 3: rewards trained on half of the scenarios; benchmarks/RESULTS.md has MiniLM on new prompts of RMB",
-    ]
+    left = ["check 1: the published result file of one reward model is not at hand"]
     folder = real_data("rmb")
     if folder is None:
-        left.append("check 2: the definitions on the real set, which is not at hand")
+        left.append("checks 2 and 3: the real set, which is not at hand")
     else:
-        rows.insert(0, definitions(RMB.feedback(folder)))
+        data = RMB.feedback(folder)
+        rows = [definitions(data), characters(budget, data), scenarios(budget, data), *rows]
     return Claim(PAPER.slug, rows, left=tuple(left))
 
 
@@ -74,6 +76,62 @@ def definitions(data: Feedback) -> Row:
         ],
         unit="accuracy",
     )
+
+
+def pairs_of(data: Feedback, goal: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """(rows of the pairs of a goal, their scenarios as codes)."""
+    wanted = np.array([name.startswith(f"Pairwise_set/{goal}") for name in data.subsets])
+    rows = np.flatnonzero(wanted[data.subset] & (data.subset >= 0))
+    return rows, data.subset[rows]
+
+
+def accuracy(reward: Reward, data: Feedback) -> float:
+    """Strict accuracy over all pairs."""
+    return run(reward, RMB, data, baselines=(), bootstrap=0).confounds["all duels"].value
+
+
+def characters(budget: Budget, data: Feedback) -> Row:
+    """Check 3: a network on character n-grams (2 to 4), 4,000 pairs to fit and 1,500 others of mixed goals to test."""
+    from scipy.sparse import csr_array
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    grams = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=GRAMS, alternate_sign=False)
+    figures: dict[str, list[float]] = {"character n-grams": [], "the longer response": []}
+    rows, _ = pairs_of(data)
+    for seed in budget.seeds(2):
+        draw = np.random.default_rng([seed, 74]).permutation(rows)[: FIT + TEST]
+        part = data.take(np.sort(draw))
+        used = part.candidates.take(part.used)
+        x = csr_array(grams.transform([as_text(r) for r in used.responses])).toarray()
+        encoder = Pool(used, np.sqrt(x)).encoder()
+        reward = model("bradley-terry-mlp").make(encoder=encoder, seed=seed).fit(data.take(draw[:FIT]))
+        test = data.take(draw[FIT:])
+        figures["character n-grams"].append(accuracy(reward, test))
+        figures["the longer response"].append(accuracy(Length(), test))
+    bounds = [at_least("character n-grams", 0.68), at_least("character n-grams", 0.0, over="the longer response")]
+    note = f"{GRAMS} hashed n-grams of the response, square roots of their weights"
+    return Row("3a real signal in characters", figures, bounds, "accuracy", note=note)
+
+
+def scenarios(budget: Budget, data: Feedback) -> Row:
+    """Check 3: MiniLM and Bradley-Terry, 1,362 pairs of half of the scenarios, the other half by goal."""
+    figures: dict[str, list[float]] = {"harmlessness": [], "helpfulness": [], "both": []}
+    for seed in budget.seeds(2):
+        rng = np.random.default_rng([seed, 75])
+        parts = {goal: pairs_of(data, goal.capitalize()) for goal in ("harmlessness", "helpfulness")}
+        train, tests = [], {}
+        for goal, (rows, scenario) in parts.items():
+            known = rng.permutation(np.unique(scenario))[: len(np.unique(scenario)) // 2]
+            train.append(rows[np.isin(scenario, known)])
+            tests[goal] = data.take(rows[~np.isin(scenario, known)])
+        fit = rng.permutation(np.concatenate(train))[:HALF]
+        reward = model("bradley-terry").make(encoder="minilm", seed=seed).fit(data.take(np.sort(fit)))
+        for goal, test in tests.items():
+            figures[goal].append(accuracy(reward, test))
+        figures["both"].append(float(np.mean([figures[goal][-1] for goal in tests])))
+    bounds = [at_least("harmlessness", 0.62)]
+    note = "the card's pilot: .72 and .52; helpfulness has no bound"
+    return Row("3b half of the scenarios, by goal", figures, bounds, "accuracy", note=note)
 
 
 def best_of_n(budget: Budget) -> Row:
