@@ -41,6 +41,13 @@ def attack(
         Path | None,
         typer.Option(help="Own contentless responses, one a line, as one more attack.", metavar="FILE"),
     ] = None,
+    near: Annotated[
+        Path | None,
+        typer.Option(
+            help="Texts, one a line; those nearest to known keys are one more attack, near-keys.", metavar="FILE"
+        ),
+    ] = None,
+    encoder: Annotated[str, typer.Option(help="Which sentence encoder --near is by.", metavar="SPEC")] = "minilm",
     threshold: Annotated[
         float | None,
         typer.Option(help="A score from which a response is accepted; 0.5 for yes-no judges.", metavar="SCORE"),
@@ -83,9 +90,14 @@ def attack(
     from guerdon.cli.console import emit, say, table
     from guerdon.errors import ConfigError
 
-    battery = chosen(attacks or (), without or ())
+    named = [name for name in attacks or () if near is None or name != "near-keys"]
+    battery = chosen(named, without or ()) if named or not attacks else []
     if keys is not None:
         battery.append(_keys(keys))
+    if near is not None:
+        from guerdon.bench.attacks.key_search import near_keys, sentence_embedding
+
+        battery.append(near_keys(_lines(near, "--near"), sentence_embedding(encoder)))
     if list_:
         table("", ["attack", "family", "what", "success"], [[a.name, a.family, a.what, AIMS[a.aim]] for a in battery],
               text=("family", "what", "success"))  # fmt: skip
@@ -151,15 +163,20 @@ def _cases(source: str | None, references: bool, format: str | None, map: list[s
 
 def _keys(path: Path):
     from guerdon.bench.attacks.contentless import keys
+
+    return keys("own-keys", _lines(path, "--keys"), f"contentless responses of {path.name}")
+
+
+def _lines(path: Path, option: str) -> list[str]:
     from guerdon.errors import ConfigError
 
     try:
         texts = list(dict.fromkeys(line for line in path.read_text(encoding="utf-8").splitlines() if line))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--keys {path}: cannot be read ({error})") from None
+        raise ConfigError(f"{option} {path}: cannot be read ({error})") from None
     if not texts:
-        raise ConfigError(f"--keys {path}: holds no line; write one response a line")
-    return keys("own-keys", texts, f"contentless responses of {path.name}")
+        raise ConfigError(f"{option} {path}: holds no line; write one response a line")
+    return texts
 
 
 @contextmanager

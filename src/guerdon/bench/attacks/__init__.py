@@ -10,6 +10,7 @@
         return {"capitals": case.bad.upper()}
 
 ``guerdon attack REWARD --attack my_module:shouting`` puts a reward to it; ``registry.ATTACKS`` are the bundled ones.
+``key_search`` finds new master keys near known ones.
 """
 
 from guerdon.bench.attacks.attack import AIMS, Attack, Case, attack

@@ -7,6 +7,7 @@ _HOMES = {
     "AgainstReference": "guerdon.reward.judge.references",
     "Anchors": "guerdon.reward.judge.references",
     "Asker": "guerdon.reward.judge.asking",
+    "DescribedJudge": "guerdon.reward.judge.described",
     "GroupReference": "guerdon.reward.judge.references",
     "ListwiseJudge": "guerdon.reward.judge.listwise",
     "MetaVote": "guerdon.reward.judge.meta",
@@ -14,6 +15,7 @@ _HOMES = {
     "PointwiseJudge": "guerdon.reward.judge.pointwise",
     "PlaceBias": "guerdon.reward.judge.place_bias",
     "PositionBias": "guerdon.reward.judge.pairwise",
+    "RewardAgent": "guerdon.reward.judge.agent",
     "RubricLearner": "guerdon.reward.judge.rubric_learning",
     "PrincipledJudge": "guerdon.reward.judge.principles",
     "Standard": "guerdon.reward.judge.standard",
@@ -27,6 +29,7 @@ __all__ = [
     "AgainstReference",
     "Anchors",
     "Asker",
+    "DescribedJudge",
     "GroupReference",
     "ListwiseJudge",
     "MetaVote",
@@ -35,6 +38,7 @@ __all__ = [
     "PointwiseJudge",
     "PositionBias",
     "PrincipledJudge",
+    "RewardAgent",
     "RubricLearner",
     "Standard",
     "Standards",
@@ -44,8 +48,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from guerdon.reward.judge.agent import RewardAgent
     from guerdon.reward.judge.asking import Asker
     from guerdon.reward.judge.criteria import WrittenCriteria
+    from guerdon.reward.judge.described import DescribedJudge
     from guerdon.reward.judge.listwise import ListwiseJudge
     from guerdon.reward.judge.meta import MetaVote
     from guerdon.reward.judge.pairwise import PairwiseJudge, PositionBias

@@ -22,7 +22,7 @@ from guerdon.reward.base import Reward, Scores
 from guerdon.reward.judge import templates
 from guerdon.reward.judge.asking import Asker, total
 from guerdon.reward.judge.pointwise import judge_fingerprint, untrusted
-from guerdon.reward.judge.standard import Standard, WrittenStandard
+from guerdon.reward.judge.standard import Criterion, Standard, WrittenStandard
 from guerdon.reward.judge.templates import Question
 from guerdon.reward.judge.tournament import METHODS, tournaments
 
@@ -100,6 +100,16 @@ class PairwiseJudge(Reward):
         """Changes with the templates, the standard, how it asks, and the model."""
         return judge_fingerprint(self.asker, self.standard, self.order, str(self.ties), self.method)
 
+    def question(
+        self, ending: str, kind: str, criteria: tuple[Criterion, ...], blocks: list[tuple[str, str]]
+    ) -> Question:
+        """The question about two responses, A and B; judges that ask in other words override it."""
+        return templates.render("pairwise", ending, kind, criteria, blocks, self.labels, unsure=self.asker.unsure)
+
+    def blocks(self, candidates: Candidates, i: int, responses: list[tuple[str, Text]]) -> list[tuple[str, str]]:
+        """The named untrusted texts of question i; judges that show more override it."""
+        return untrusted(candidates, i, responses)
+
     def position_bias(self) -> PositionBias:
         """Of all pairs asked in both orders so far."""
         return self._bias
@@ -111,7 +121,7 @@ class PairwiseJudge(Reward):
             raise FeedbackError(f"prefer compares row by row: {n} candidates against {len(b)}")
         sides = 2 if self.order == "both" else 1
         views = [
-            untrusted(a, i, [("response A", left), ("response B", right)])
+            self.blocks(a, i, [("response A", left), ("response B", right)])
             for side in range(sides)
             for i, (left, right) in enumerate(_sides(a, b, side))
         ]
@@ -121,9 +131,7 @@ class PairwiseJudge(Reward):
 
         def make(ending: str) -> list[Question]:
             return [
-                templates.render(
-                    "pairwise", ending, s.kind, s.criteria, views[side * n + i], self.labels, unsure=self.asker.unsure
-                )
+                self.question(ending, s.kind, s.criteria, views[side * n + i])
                 for side in range(sides)
                 for i in asked
                 if (s := written.standard[i]) is not None

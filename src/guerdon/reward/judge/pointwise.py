@@ -70,6 +70,12 @@ class PointwiseJudge(Reward):
         """Changes with the templates, the standard, the scale, how it asks, and the model."""
         return judge_fingerprint(self.asker, self.standard, self.scale)
 
+    def question(
+        self, ending: str, kind: str, criteria: tuple[Criterion, ...], blocks: list[tuple[str, str]]
+    ) -> Question:
+        """The question about one response, by some criteria; judges that ask in other words override it."""
+        return templates.render("pointwise", ending, kind, criteria, blocks, self.labels, unsure=self.asker.unsure)
+
     def score(self, candidates: Candidates) -> Scores:
         """Scores on the scale. ``detail``: rationale, votes, mass, and each criterion's score of a rubric."""
         n = len(candidates)
@@ -87,10 +93,7 @@ class PointwiseJudge(Reward):
         views = [untrusted(candidates, i, [("response", candidates.responses[i])]) for i in range(n)]
 
         def make(ending: str) -> list[Question]:
-            return [
-                templates.render("pointwise", ending, kind, part, views[i], self.labels, unsure=self.asker.unsure)
-                for i, kind, part in parts
-            ]
+            return [self.question(ending, kind, part, views[i]) for i, kind, part in parts]
 
         said = self.asker.ask(make, self.labels)
         each = said.verdict(self.asker.rule) @ self.values

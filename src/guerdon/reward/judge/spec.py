@@ -9,11 +9,13 @@
 ``by`` is question, principles, rubric or criteria (told by the option of that name where it is left out). A question is
 a text or a file, principles and rubrics are files (JSON, YAML, or a line each) or JSON lists. Criteria are written by
 the model for each request (:mod:`.criteria`), and so are principles, in the same reply as the grades, where none are
-given or ``principles=self`` (:mod:`.principles`). ``protocol`` is pointwise,
-pairwise, listwise, reference (chance against the row's reference answer) or group (against a random response of the
-group). ``meta=REWARD`` chooses between votes; ``budget=tokens=2e6`` (or calls, or money with price_in and price_out)
-ends what a server is asked. Other options belong to the judge (``scale``, ``how``, ``votes``, ``order`` ...) or the
-language model (``cache``, ``concurrency``, ``device`` ...). Values are percent-encoded, JSON or plain text.
+given or ``principles=self`` (:mod:`.principles`). ``by=described`` takes a rubric that describes each verdict and
+tells the protocol (:mod:`.described`), ``by=agent`` a preference (``base=REWARD``) with checks of facts and constraints
+where a request needs them (:mod:`.agent`). ``protocol`` is pointwise, pairwise, listwise, reference (chance against
+the row's reference answer) or group (against a random response of the group). ``meta=REWARD`` chooses between votes;
+``budget=tokens=2e6`` (or calls, or money with price_in and price_out) ends what a server is asked. Other options belong
+to the judge (``scale``, ``how``, ``votes``, ``order`` ...) or the language model (``cache``, ``concurrency``,
+``device`` ...). Values are percent-encoded, JSON or plain text.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from guerdon.errors import ConfigError
+from guerdon.generate.base import LanguageModel
 from guerdon.generate.budget import Budget
 from guerdon.generate.load import load_language_model
 from guerdon.reward.base import Reward
@@ -52,9 +55,16 @@ AGAINST: Mapping[str, Any] = {"reference": AgainstReference, "group": GroupRefer
 WRITTEN: Mapping[str, str] = {"criteria": "guerdon.reward.judge.criteria:WrittenCriteria"}
 """Standards written for each question, ``by=NAME``: name -> ``module:class`` of a WrittenStandard. It is made with the
 judge's language model and those options of the specification that are keyword-only parameters of the class."""
+OPENERS: Mapping[str, str] = {
+    "agent": "guerdon.reward.judge.agent_spec:open_agent",
+    "described": "guerdon.reward.judge.described:open_described",
+    "persona": "guerdon.reward.personal.in_context_spec:open_persona",
+}
+"""Judges with a protocol of their own, ``by=NAME``: name -> ``module:function`` of (model, options) that opens it."""
 BUDGET = ("calls", "tokens", "money", "price_in", "price_out")
 WHOLE = ("votes", "seed", "max_tokens", "orders", "window", "redraw", "least", "most", "tries", "samples")
-NUMBERS = ("confidence", "temperature", "min_mass", "clip", "extreme", "keep")
+WHOLE += ("results", "repairs")
+NUMBERS = ("confidence", "temperature", "min_mass", "clip", "extreme", "keep", "seconds")
 
 
 def open_judge(spec: str) -> Reward:
@@ -66,6 +76,8 @@ def open_judge(spec: str) -> Reward:
         if the model, an option or a file is wrong
     """
     model, options = split_spec(spec)
+    if options.get("by") in OPENERS:
+        return _opened(OPENERS[options.pop("by")])(model, options)
     protocol = options.pop("protocol", "pointwise")
     if protocol not in PROTOCOLS:
         raise ConfigError(f"judge: protocol={protocol!r}: use one of {', '.join(PROTOCOLS)}")
@@ -74,21 +86,26 @@ def open_judge(spec: str) -> Reward:
     writer = _writer(options)
     standard = _standard(options) if writer is None else None
     kind = PROTOCOLS[protocol]
-    written = _taken(options, _keywords(writer)) if writer is not None else {}
+    written = taken(options, keywords(writer)) if writer is not None else {}
     against = AGAINST.get(protocol)
-    outer = _taken(options, _keywords(against)) if against is not None else {}
-    budget = {"budget": budget_of(options.pop("budget"))} if "budget" in options else {}
+    outer = taken(options, keywords(against)) if against is not None else {}
     meta = _meta(options)
-    settings = _taken(options, [name for cls in (kind, Asker) for name in _keywords(cls)])
+    settings = taken(options, [name for cls in (kind, Asker) for name in keywords(cls)])
     if meta is not None:
         if settings.get("votes", 1) < 2 and settings.get("orders", 4 if protocol == "listwise" else 1) < 2:
             raise ConfigError("judge: meta chooses between votes; give votes=8 or so")
         settings["combine"] = MetaVote(then=settings.get("combine", "mean"), **meta)
-    language_model = load_language_model(model, **{k: _value(v) for k, v in options.items()}, **budget)
+    language_model = model_of(model, options)
     if writer is not None:
         standard = writer(language_model, **written)
     judge = kind(language_model, standard, **settings)
     return against(judge, **outer) if against is not None else judge
+
+
+def model_of(model: str, options: dict[str, str]) -> LanguageModel:
+    """The language model, with a budget where there is one; all ``options`` that are left belong to it."""
+    budget = {"budget": budget_of(options.pop("budget"))} if "budget" in options else {}
+    return load_language_model(model, **{k: _value(v) for k, v in options.items()}, **budget)
 
 
 def budget_of(text: str) -> Budget:
@@ -116,7 +133,7 @@ def _meta(options: dict[str, str]) -> dict[str, Any] | None:
     from guerdon.reward.load import load
 
     given: dict[str, Any] = {"reward": load(options.pop("meta"))}
-    return given | _taken(options, ("keep", "weigh"))
+    return given | taken(options, ("keep", "weigh"))
 
 
 def judge_digest(spec: str) -> str:
@@ -125,7 +142,7 @@ def judge_digest(spec: str) -> str:
     for name, text in split_spec(spec)[1].items():
         if name != "cache" and _is_file(text):  # replies that are kept change nothing, and fill as judging goes on
             digest.update(Path(text).read_bytes())
-        if name == "meta":
+        if name in ("meta", "base", "search") and not _is_file(text):
             from guerdon.reward.load import fingerprint
 
             digest.update(fingerprint(text).encode())
@@ -158,7 +175,11 @@ def _writer(options: dict[str, str]) -> Any:
     given = [kind for kind in KINDS if kind in options]
     if given:
         raise ConfigError(f"judge: by={by} and {', '.join(given)}: a judge judges by one of them")
-    module, _, name = WRITTEN[by].partition(":")
+    return _opened(WRITTEN[by])
+
+
+def _opened(place: str) -> Any:
+    module, _, name = place.partition(":")
     return getattr(import_module(module), name)
 
 
@@ -181,19 +202,18 @@ def _principled(model: str, protocol: str, options: dict[str, str]) -> Reward:
 
     if protocol in AGAINST:
         raise ConfigError(f"judge: protocol={protocol} needs principles=FILE; own ones grade responses and lists")
-    budget = {"budget": budget_of(options.pop("budget"))} if "budget" in options else {}
     meta = _meta(options)
-    settings = _taken(options, _keywords(PrincipledJudge))
+    settings = taken(options, keywords(PrincipledJudge))
     if meta is not None:
         if settings.get("samples", 8) < 2:
             raise ConfigError("judge: meta chooses between samples; give samples=8 or so")
         combine = settings.get("combine", "sum")
         settings["combine"] = MetaVote(then="mean" if combine == "sum" else combine, **meta)
-    language_model = load_language_model(model, **{k: _value(v) for k, v in options.items()}, **budget)
-    return PrincipledJudge(language_model, **settings)
+    return PrincipledJudge(model_of(model, options), **settings)
 
 
-def _taken(options: dict[str, str], names: Sequence[str]) -> dict[str, Any]:
+def taken(options: dict[str, str], names: Sequence[str]) -> dict[str, Any]:
+    """The ``options`` of these names as values; they are taken out."""
     return {name: _typed(name, options.pop(name)) for name in list(options) if name in names}
 
 
@@ -201,7 +221,7 @@ def _standard(options: dict[str, str]) -> Standard:
     given = {kind: options.pop(kind) for kind in KINDS if kind in options}
     by = options.pop("by", next(iter(given), "question"))
     if by not in KINDS:
-        raise ConfigError(f"judge: by={by!r}: use one of {', '.join(dict.fromkeys((*KINDS, *WRITTEN)))}")
+        raise ConfigError(f"judge: by={by!r}: use one of {', '.join(dict.fromkeys((*KINDS, *WRITTEN, *OPENERS)))}")
     if set(given) - {by}:
         raise ConfigError(f"judge: by={by} and {', '.join(sorted(set(given) - {by}))}: a judge judges by one of them")
     if by not in given:
@@ -224,12 +244,13 @@ def _typed(name: str, text: str) -> Any:
         raise ConfigError(f"judge: {name}={text!r}: use a whole number")
     if name in NUMBERS and not number:
         raise ConfigError(f"judge: {name}={text!r}: use a number")
-    if name in ("unsure", "ties", "weigh") and not isinstance(value, bool):
+    if name in ("unsure", "ties", "weigh", "route") and not isinstance(value, bool):
         raise ConfigError(f"judge: {name}={text!r}: use true or false")
     return value
 
 
-def _keywords(cls: Any) -> list[str]:
+def keywords(cls: Any) -> list[str]:
+    """The keyword-only parameters of a class."""
     return [p.name for p in inspect.signature(cls.__init__).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 

@@ -51,10 +51,14 @@ sys.stdin = open("/dev/null")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a program ended: passed, failed (an exception), wrong (a test), timeout, or killed (a limit)."""
+    """How a program ended: passed, failed (an exception), wrong (a test), timeout, or killed (a limit).
+
+    ``printed`` is the end of what it wrote to standard output, where that was to be kept.
+    """
 
     status: str
     message: str = ""
+    printed: str = ""
 
     @property
     def passed(self) -> bool:
@@ -62,21 +66,25 @@ class Outcome:
         return self.status == "passed"
 
 
-def run_program(source: str, *, seconds: float = 5.0, memory_mb: int = 512) -> Outcome:
-    """Run ``source`` to its end in a limited process; what it prints is thrown away, except for its last error."""
+def run_program(source: str, *, seconds: float = 5.0, memory_mb: int = 512, keep: int = 0) -> Outcome:
+    """Run ``source`` to its end in a limited process.
+
+    What it prints is thrown away, except for its last error and the last ``keep`` bytes of its standard output.
+    """
     mark = secrets.token_hex(16)  # a program cannot say that it passed without knowing this
     guard = _GUARD.format(cpu=int(seconds) + 1, memory=memory_mb * 2**20, disk=10 * 2**20)
     with tempfile.TemporaryDirectory(prefix="guerdon-") as folder:
         (Path(folder) / "program.py").write_text(guard + _RUN, encoding="utf-8")
         (Path(folder) / "source.py").write_text(source, encoding="utf-8", errors="surrogatepass")
         said = Path(folder) / "said"  # not a pipe: what the program leaves running would keep it open
-        with said.open("wb") as errors:
+        printed = Path(folder) / "printed" if keep else Path(os.devnull)
+        with said.open("wb") as errors, printed.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-B", "program.py"],
                 cwd=folder,
                 env={"PATH": "/usr/bin:/bin", "HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8"},
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
+                stdout=output,
                 stderr=errors,
                 start_new_session=True,
             )
@@ -90,15 +98,16 @@ def run_program(source: str, *, seconds: float = 5.0, memory_mb: int = 512) -> O
         finally:
             _kill(process)
         error = said.read_bytes()[-10_000:]
+        out = printed.read_bytes()[-keep:].decode("utf-8", "replace") if keep else ""
     text = error.decode("utf-8", "replace").strip()
     last = text.split("\n")[-1][-300:]
     if process.returncode == 0 and last == mark:
-        return Outcome("passed")
+        return Outcome("passed", printed=out)
     if process.returncode < 0:
-        return Outcome("killed", signal.Signals(-process.returncode).name)
+        return Outcome("killed", signal.Signals(-process.returncode).name, out)
     if process.returncode == 0:
-        return Outcome("failed", "ended before its tests did")
-    return Outcome("wrong" if last.startswith("AssertionError") else "failed", last.replace(mark, ""))
+        return Outcome("failed", "ended before its tests did", out)
+    return Outcome("wrong" if last.startswith("AssertionError") else "failed", last.replace(mark, ""), out)
 
 
 _RUN = """

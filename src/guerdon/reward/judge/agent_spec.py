@@ -1,0 +1,61 @@
+"""``judge:MODEL?by=agent&...``: a routed agent from one line.
+
+::
+
+    judge:http://localhost:8000/v1#my-model?by=agent&base=hf:my/reward-model
+    judge:http://localhost:8000/v1#my-model?by=agent&checks=constraints&coder=http://localhost:8001/v1%23coder&judger=vote
+
+``base`` is any REWARD (percent-encoded where it holds ``&``, ``%`` or ``#``), ``coder`` a language model, ``search``
+``package.module:object``, a function (query, k) -> texts. All other options are those of
+:class:`~.agent.RewardAgent` or of the language model.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any, cast
+
+from guerdon.errors import ConfigError
+from guerdon.generate.load import load_language_model
+from guerdon.reward.base import Reward
+from guerdon.reward.judge.agent import RewardAgent
+from guerdon.reward.judge.agent_facts import Search
+from guerdon.reward.judge.spec import keywords, model_of, taken
+
+
+def open_agent(model: str, options: dict[str, str]) -> Reward:
+    """The agent that ``options`` describe; those of the language model are left to it."""
+    from guerdon.reward.load import load
+
+    if "protocol" in options:
+        raise ConfigError("judge: by=agent has a protocol of its own; leave protocol out")
+    parts: dict[str, Any] = {}
+    if "base" in options:
+        parts["base"] = load(options.pop("base"))
+    if "coder" in options:
+        parts["coder"] = load_language_model(options.pop("coder"))
+    if "search" in options:
+        parts["search"] = opened_search(options.pop("search"))
+    settings = taken(options, keywords(RewardAgent))
+    for name in ("checks", "judger", "calibrate", "average"):
+        if name in settings and not isinstance(settings[name], str | list):
+            raise ConfigError(f"judge: {name}={settings[name]!r}: use a text")
+    return RewardAgent(model_of(model, options), **parts, **settings)
+
+
+def opened_search(text: str) -> Search:
+    """The search that ``package.module:object`` names."""
+    if os.getcwd() not in sys.path:  # as python -m does; the guerdon script does not
+        sys.path.insert(0, os.getcwd())
+    module, _, attribute = text.partition(":")
+    try:
+        found = getattr(import_module(module), attribute, None) if attribute else None
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise  # the module was found; one that it imports was not
+        found = None
+    if not callable(found):
+        raise ConfigError(f"judge: search={text!r}: give package.module:object, a function (query, k) -> list of texts")
+    return cast(Search, found)
