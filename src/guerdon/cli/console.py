@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -67,3 +67,24 @@ def settings(pairs: Iterable[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             out[key] = {"True": True, "False": False, "None": None}.get(text, text)
     return out
+
+
+def steps() -> Any:
+    """A context that gives ``tick(what, done, of)``: a bar for each step, gone when all is done."""
+    from contextlib import contextmanager
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    @contextmanager
+    def shown() -> Iterator[Callable[[str, int, int], None]]:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=err, transient=True) as bar:
+            tasks: dict[str, Any] = {}
+
+            def tick(what: str, done: int, of: int) -> None:
+                task = tasks[what] if what in tasks else tasks.setdefault(what, bar.add_task(what, total=of))
+                bar.update(task, completed=done, total=of)
+
+            yield tick
+
+    return shown()

@@ -10,8 +10,6 @@ import typer
 from guerdon.cli.reading import Format, Items, Map, SkipBad, Sources, Where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from guerdon.reward.judge.learned_rubric import LearnedRubric
 
 app = typer.Typer(help="Rubrics: what a judge judges by.", no_args_is_help=True, rich_markup_mode=None)
@@ -54,7 +52,7 @@ def learn(
     says for each criterion which comparisons it comes from, how often it decides and is right, and what was dropped.
     Judge by it with guerdon judge --rubric OUT, or as judge:LM?by=rubric&rubric=OUT.
     """
-    from guerdon.cli.console import emit, say, settings
+    from guerdon.cli.console import emit, say, settings, steps
     from guerdon.cli.reading import read_feedback
     from guerdon.errors import ConfigError
     from guerdon.feedback.writers import replacing
@@ -74,7 +72,7 @@ def learn(
         raise ConfigError(f"--set: {error}") from None
     data = read_feedback(feedback, format=format, map=map, items=items, where=where, skip_bad=skip_bad)
     pairs = labelled_pairs(data, max_pairs, seed)
-    with _progress() as tick:
+    with steps() as tick:
         rubric = learner.learn(pairs, tick)
     rubric.write(out)
     told = {"out": str(out), **rubric.as_json(), "cost": rubric.cost}
@@ -107,28 +105,6 @@ def _sorted_out(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         if p.kind is p.KEYWORD_ONLY
     }
     return {k: v for k, v in given.items() if k in known}, {k: v for k, v in given.items() if k not in known}
-
-
-def _progress() -> Any:
-    from contextlib import contextmanager
-
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from guerdon.cli.console import err
-
-    @contextmanager
-    def shown() -> Iterator[Callable[[str, int, int], None]]:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=err, transient=True) as bar:
-            tasks: dict[str, Any] = {}
-
-            def tick(what: str, done: int, of: int) -> None:
-                task = tasks[what] if what in tasks else tasks.setdefault(what, bar.add_task(what, total=of))
-                bar.update(task, completed=done, total=of)
-
-            yield tick
-
-    return shown()
 
 
 def _show(rubric: LearnedRubric) -> None:
