@@ -14,6 +14,7 @@ from guerdon.cli import (
     attack,
     bench,
     best,
+    compare,
     curate,
     data,
     demo,
@@ -22,6 +23,8 @@ from guerdon.cli import (
     judge,
     models,
     papers,
+    persona,
+    rank,
     reproduce,
     rubric,
     score,
@@ -44,9 +47,12 @@ app.command("bench")(bench.bench)
 app.command("score")(score.score)
 app.command("judge")(judge.judge)
 app.command("best")(best.best)
+app.command("compare")(compare.compare)
+app.command("rank")(rank.rank)
 app.command("adapt")(adapt.adapt)
 app.command("attack")(attack.attack)
 app.add_typer(rubric.app, name="rubric")
+app.add_typer(persona.app, name="persona")
 app.command("curate")(curate.curate)
 app.command("models")(models.models)
 app.command("papers")(papers.papers)

@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 def judge(
     candidates: str = typer.Argument(..., help="JSONL, JSON, CSV or Parquet (also .gz), a directory, or - for stdin."),
     lm: str = typer.Option(..., "--lm", help="http://HOST:PORT/v1#MODEL, or hf:PATH."),
-    by: str = typer.Option(None, "--by", help="question, principles, rubric ...; told by the options below."),
+    by: str = typer.Option(
+        None, "--by", help="question, principles, rubric, criteria, described, agent; told by the options below."
+    ),
     question: str = typer.Option(None, "--question", help="What a good response is: a text, or a file."),
     principles: str = typer.Option(None, "--principles", help="A file, a principle a line."),
     rubric: str = typer.Option(None, "--rubric", help="A file of criteria: JSON, YAML, or a line each."),
     pairwise: bool = typer.Option(False, "--pairwise", help="Compare in pairs, both orders; a tournament of lists."),
     listwise: bool = typer.Option(False, "--listwise", help="All responses to a prompt in one question."),
     reference: bool = typer.Option(False, "--reference", help="Compare with the row's reference answer."),
+    tools: str = typer.Option(
+        None, "--tools", help="Called before judging: calculator,calendar,code,search=FILE,wiki=FILE,weather=FILE, ..."
+    ),
     scale: str = typer.Option(None, "--scale", help="yes-no, or grades such as 1-5."),
     votes: int = typer.Option(None, "--votes", min=1, help="Most draws a question."),
     budget: str = typer.Option(None, "--budget", help="calls=N,tokens=N,money=X,price_in=X,price_out=X (per million)."),
@@ -43,27 +48,29 @@ def judge(
 ) -> None:
     """Have a language model judge every row of CANDIDATES, in order.
 
-    Rows hold a prompt and a response, or a prompt and a list of responses. --pairwise and --listwise judge the
-    responses to a prompt together: the list of a row, or rows of the same prompt that follow each other. What gets no
-    verdict has a null score, a status and a reason. The bill is on stderr; a server's replies are cached, so that
-    judging again is free.
+    Rows hold a prompt and a response, or a prompt and a list of responses. --pairwise and --listwise (and --by agent)
+    judge the responses to a prompt together: the list of a row, or rows of the same prompt that follow each other. What
+    gets no verdict has a null score, a status and a reason. The bill is on stderr; a server's replies are cached, so
+    that judging again is free.
     """
     from pathlib import Path
 
     from guerdon.cli.candidates import batches, mapping, read_items
     from guerdon.cli.console import emit, say
     from guerdon.cli.score import Columns, Work, summary, to_file, to_stdout
+    from guerdon.reward.base import Reward
     from guerdon.reward.judge.spec import split_spec
     from guerdon.reward.load import fingerprint, load
 
     given = {"by": by, "question": question, "principles": principles, "rubric": rubric, "scale": scale}
     chosen = {"pairwise": pairwise, "listwise": listwise, "reference": reference}
-    spec = spec_of(lm, given | {"votes": votes, "budget": budget}, chosen, settings)
+    spec = spec_of(lm, given | {"tools": tools, "votes": votes, "budget": budget}, chosen, settings)
     reward = load(spec)
     columns = Columns(column, ("rationale", "votes"))
     tally = Tally(reward)
     options = {"names": mapping(names), "user": user, "criterion": criterion, "skip_bad": skip_bad}
-    together = split_spec(spec)[1].get("protocol") in ("pairwise", "listwise", "group")
+    compares = type(reward).score is Reward.score  # it has no score of one response alone
+    together = compares or split_spec(spec)[1].get("protocol") in ("pairwise", "listwise", "group")
     if feedback:
         work = Work(
             items=lambda: pairs_of(candidates, names, user, criterion),
@@ -259,6 +266,9 @@ class Tally:
                 f"towards the first {bias.towards_first:+.2f} ({bias.lists:,.0f} lists)"
             )
         cost = under("cost: ", counts)
+        for name in (key.removesuffix("_lists") for key in cost if key.endswith("_lists")):
+            share = cost[f"{name}_lists"] / max(cost["lists"], 1)
+            out.append(f"{name}: checked on {share:.1%} of {cost['lists']:,.0f} lists")
         if cost:
             tokens = cost.get("prompt_tokens", 0) + cost.get("completion_tokens", 0)
             text = f"bill: {cost.get('calls', 0):,.0f} calls, {tokens:,.0f} tokens"

@@ -275,7 +275,7 @@ def read_prompts(path: str | None) -> tuple[dict[str, str] | None, str]:
 def _parts(unit: Unit) -> tuple[str, str]:
     if isinstance(unit, str):
         return "", unit
-    return ("", unit[0]) if len(unit) == 1 else unit
+    return ("", unit[0]) if len(unit) == 1 else (unit[-2], unit[-1])
 
 
 def _transformers() -> Any:

@@ -1,4 +1,4 @@
-"""Features from a transformers model: the hidden state of a layer, pooled over the tokens of a text.
+"""Features from a transformers model: the hidden state of a layer, pooled over the tokens of a text, or of some tokens.
 
 Any causal language model or encoder that ``transformers.AutoModel`` opens. Texts are padded on the right by this module
 itself and pooled by their own lengths, so a model whose pad token is its eos token, or that has none, gives the same
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guerdon.encode.batching import encode_in_batches
+from guerdon.encode.pooling import Ids, pool, spread, start_of
 from guerdon.encode.source import Source
 from guerdon.encode.template import JOIN, PlainTemplate, Unit, chat_template_of
 from guerdon.errors import BackendError, ConfigError, need
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 VERSION = 1
-POOLINGS = ("last", "mean", "weighted", "first")
 DTYPES = ("float32", "bfloat16", "float16")
 LONGEST = 2048  # tokens read of a text where nothing is said; models that can read less, read less
 
@@ -37,7 +37,9 @@ class HiddenTexts:
 
     source      the model (:func:`guerdon.encode.source.locate`)
     kind        what the specification calls it
-    pooling     ``last`` the last token's state; ``mean`` of all; ``weighted`` mean with weights 1, 2, ...; ``first``
+    pooling     ``last``, ``mean``, ``weighted``, ``first``, or a token's place: see :mod:`guerdon.encode.pooling`
+    tokens      which tokens count: ``all``, or the ``response``'s alone
+    positions   keep the states of so many tokens side by side instead of pooling them; None pools
     layer       which hidden state: -1 the last, 0 the token embeddings, or any in between
     template    ``auto``, ``chat`` or ``none``: see :mod:`guerdon.encode.template`
     max_length  tokens read of a text, None: what the model can read, at most ``LONGEST``
@@ -54,6 +56,8 @@ class HiddenTexts:
         *,
         kind: str = "hf",
         pooling: str = "last",
+        tokens: str = "all",
+        positions: int | None = None,
         layer: int = -1,
         template: str = "auto",
         max_length: int | None = None,
@@ -65,6 +69,7 @@ class HiddenTexts:
     ) -> None:
         self.source, self.kind, self.pooling, self.keep, self.normalize = source, kind, pooling, keep, normalize
         self.dtype, self.device, self.budget = dtype, device, budget
+        self.tokens, self.positions = tokens, positions
         self._wanted_template, self._wanted_length, self._wanted_layer = template, max_length, layer
         self._lock = threading.RLock()
         self._model: Any = None
@@ -93,7 +98,9 @@ class HiddenTexts:
         """How prompts and responses become what the model reads."""
         if self._wanted_template == "none":
             return PlainTemplate()
-        return chat_template_of(self.tokenizer, self._wanted_template, self.source.name)
+        return chat_template_of(
+            self.tokenizer, self._wanted_template, self.source.name, apart=self.tokens == "response"
+        )
 
     @property
     def _text_config(self) -> Any:
@@ -113,8 +120,8 @@ class HiddenTexts:
 
     @property
     def dim(self) -> int:
-        """d, the width of the hidden states."""
-        return self._shape[0]
+        """d, the width of the hidden states, times the positions that are kept."""
+        return self._shape[0] * (self.positions or 1)
 
     @cached_property
     def layer(self) -> int:
@@ -149,6 +156,9 @@ class HiddenTexts:
             "dtype": self.dtype,
             "keep": self.keep,
             "normalize": self.normalize,
+            # named only where they are used: features that were computed before they existed keep their names
+            **({} if self.tokens == "all" else {"tokens": self.tokens}),
+            **({} if self.positions is None else {"positions": self.positions}),
         }
 
     # ------------------------------------------------------------------ computing
@@ -159,38 +169,48 @@ class HiddenTexts:
         budget = self.budget or (2048 if self._torch_device.type == "cpu" else 32_768)
         yield from encode_in_batches(units, rough_length, self.tokenize, self.forward, budget)
 
-    def tokenize(self, units: list[Unit]) -> list[list[int]]:
+    def tokenize(self, units: list[Unit]) -> list[Ids]:
         """Token ids of each unit, cut to ``max_length``; never empty."""
-        ids: list[list[int]] = [[] for _ in units]
-        chat = np.array([not isinstance(u, str) and len(u) == 1 for u in units], dtype=bool)
+        ids: list[Ids] = [Ids() for _ in units]
+        chat = np.array([not isinstance(u, str) and len(u) != 2 for u in units], dtype=bool)
         with self._lock:  # a tokenizer's truncation is a state of it
             for rendered, where in ((True, np.flatnonzero(chat)), (False, np.flatnonzero(~chat))):
                 found = self._ids([units[i] for i in where], rendered) if len(where) else []
                 for i, x in zip(where, found, strict=True):
-                    ids[i] = x or [self._nothing]
+                    ids[i] = x or Ids([self._nothing])
         return ids
 
-    def _ids(self, units: list[Unit], rendered: bool) -> list[list[int]]:
+    def _ids(self, units: list[Unit], rendered: bool) -> list[Ids]:
         """Token ids of units that all carry their special tokens (``rendered``), or all do not."""
+        told: dict[str, Any] = {"return_attention_mask": False}
+        if self.tokens == "response":
+            if not self.tokenizer.is_fast:
+                raise BackendError(f"the tokenizer of {self.source.name} does not say where tokens lie; use tokens=all")
+            told["return_offsets_mapping"] = True
         with quiet():
             if rendered:
-                ids = self.tokenizer([u[0] for u in units], add_special_tokens=False, return_attention_mask=False)
-                return [self._cut(x) for x in ids["input_ids"]]
-            if self.keep == "start":
-                texts = fit(units, self.tokenizer, self.max_length)
+                read = self.tokenizer(["".join(u[1:] or u) for u in units], add_special_tokens=False, **told)
             else:
-                texts = [as_one(u) for u in units]
-            cut = {"truncation": True, "max_length": self.max_length, "return_attention_mask": False}
-            return self.tokenizer(texts, **cut)["input_ids"]
+                texts = fit(units, self.tokenizer, self.max_length) if self.keep == "start" else map(as_one, units)
+                read = self.tokenizer(list(texts), truncation=True, max_length=self.max_length, **told)
+        out = []
+        for i, unit in enumerate(units):
+            whole = read["input_ids"][i]
+            kept = self._kept(whole) if rendered else range(len(whole))
+            ids = Ids(whole[j] for j in kept)
+            if self.tokens == "response":
+                spans = read["offset_mapping"][i]
+                ids.start = start_of([spans[j] for j in kept], response_at(unit))
+            out.append(ids)
+        return out
 
-    def _cut(self, ids: list[int]) -> list[int]:
-        """The end (or start) of a rendered dialogue; a leading bos token stays, models lean on it."""
-        if len(ids) <= self.max_length:
-            return ids
-        if self.keep == "start":
-            return ids[: self.max_length]
-        bos = ids[:1] if ids[0] == self.tokenizer.bos_token_id else []
-        return bos + ids[len(ids) - self.max_length + len(bos) :]
+    def _kept(self, ids: list[int]) -> Sequence[int]:
+        """Which tokens of a rendered dialogue stay: its end (or start), and a leading bos, as models lean on it."""
+        n = len(ids)
+        if n <= self.max_length or self.keep == "start":
+            return range(min(n, self.max_length))
+        bos = int(ids[0] == self.tokenizer.bos_token_id)
+        return [*range(bos), *range(n - self.max_length + bos, n)]
 
     @property
     def _nothing(self) -> int:
@@ -198,7 +218,7 @@ class HiddenTexts:
         t = self.tokenizer
         return next((i for i in (t.bos_token_id, t.cls_token_id, t.eos_token_id, t.pad_token_id) if i is not None), 0)
 
-    def forward(self, tokens: list[list[int]]) -> np.ndarray:
+    def forward(self, tokens: list[Ids]) -> np.ndarray:
         """float32 [b, d] features of b token lists; a batch too large for the device's memory goes in halves."""
         import torch
 
@@ -215,7 +235,7 @@ class HiddenTexts:
         half = len(tokens) // 2
         return np.concatenate([self.forward(tokens[:half]), self.forward(tokens[half:])])
 
-    def _forward(self, tokens: list[list[int]]) -> np.ndarray:
+    def _forward(self, tokens: list[Ids]) -> np.ndarray:
         import torch
 
         lengths = torch.tensor([len(t) for t in tokens])
@@ -230,7 +250,11 @@ class HiddenTexts:
             # without padding no mask is passed: attention then takes its faster path
             given = None if bool(mask.all()) else mask.long().to(device)
             states = self._states(ids.to(device), given).float()
-            pooled = pool(states, lengths.to(device), self.pooling)
+            starts = torch.tensor([t.start for t in tokens], device=device)
+            if self.positions is None:
+                pooled = pool(states, lengths.to(device), self.pooling, starts)
+            else:
+                pooled = spread(states, lengths.to(device), self.positions, starts)
             if self.normalize:
                 pooled = torch.nn.functional.normalize(pooled, dim=1)
             return pooled.cpu().numpy()
@@ -268,21 +292,6 @@ class HiddenTexts:
                 model = model.get_encoder()
             self._causal = bool(getattr(model.config.get_text_config(decoder=True), "use_cache", False))
             self._model = model.to(self._torch_device).eval()
-
-
-def pool(states: torch.Tensor, lengths: torch.Tensor, pooling: str) -> torch.Tensor:
-    """[b, d] from hidden states [b, t, d] of texts padded on the right to t tokens; ``lengths`` [b]."""
-    import torch
-
-    if pooling == "first":
-        return states[:, 0]
-    if pooling == "last":
-        return states[torch.arange(len(states), device=states.device), lengths - 1]
-    position = torch.arange(states.shape[1], device=states.device)[None, :]
-    weight = (position < lengths[:, None]).to(states.dtype)
-    if pooling == "weighted":
-        weight = weight * (position + 1)
-    return (states * weight[:, :, None]).sum(1) / weight.sum(1, keepdim=True)
 
 
 def fit(units: Sequence[Unit], tokenizer: Any, max_length: int) -> list[str]:
@@ -327,6 +336,15 @@ def _end(text: str, tokens: int, tokenizer: Any) -> str:
 def as_one(unit: Unit) -> str:
     """A unit as one text."""
     return unit if isinstance(unit, str) else JOIN.join(part for part in unit if part)
+
+
+def response_at(unit: Unit) -> int:
+    """The character of the unit's text at which the response begins; 0 where it holds nothing else."""
+    if isinstance(unit, str) or len(unit) == 1:
+        return 0
+    if len(unit) == 3:
+        return len(unit[1])
+    return len(unit[0]) + len(JOIN) if unit[0] else 0
 
 
 def rough_length(unit: Unit) -> int:

@@ -41,7 +41,8 @@ def load_encoder(spec: str | Encoder) -> Encoder:
     ``st:NAME_OR_FOLDER``
         Any sentence-transformers model. Options: ``revision``, ``max_length``, ``prefix`` (put before every text).
     ``hf:NAME_OR_FOLDER``
-        Hidden states of any transformers model. Options: ``pooling=last|mean|weighted|first``, ``layer``,
+        Hidden states of any transformers model. Options: ``pooling=last|mean|weighted|first`` or a token's place,
+        ``tokens=all|response``, ``positions`` (see :mod:`guerdon.encode.pooling`), ``layer``,
         ``template=auto|chat|none``, ``revision``, ``max_length``, ``dtype=float32|bfloat16|float16``.
     ``hash:DIM``
         Words and character n-grams hashed to DIM features (1024 if not said); no model, no dependencies.
@@ -123,12 +124,15 @@ def _sentence(spec: Spec) -> Encoder:
 
 
 def _hidden(spec: Spec) -> Encoder:
-    from guerdon.encode.hidden import DTYPES, POOLINGS, HiddenTexts
+    from guerdon.encode.hidden import DTYPES, HiddenTexts
+    from guerdon.encode.pooling import POOLINGS, TOKENS, read_pooling
     from guerdon.encode.source import locate
 
     known = {
         "features": _FEATURES,
-        "pooling": Option("last", one_of(*POOLINGS), "last, mean, weighted or first"),
+        "pooling": Option("last", read_pooling, f"{', '.join(POOLINGS)}, or the place of a token such as -2"),
+        "tokens": Option("all", one_of(*TOKENS), "which tokens count: all, or the response's alone"),
+        "positions": Option(None, whole(1, 256), "states of so many tokens side by side, instead of pooling"),
         "layer": Option(-1, _layer, "hidden state: -1 the last, 0 the embeddings"),
         "template": Option("auto", one_of("auto", "chat", "none"), "auto, chat or none"),
         "max_length": _MAX_LENGTH,
@@ -139,7 +143,11 @@ def _hidden(spec: Spec) -> Encoder:
     values = spec.values(known)
     source = locate(spec.name, values["revision"])
     values["revision"] = source.revision
-    names = ("pooling", "layer", "template", "max_length", "dtype", "device")
+    if values["positions"] is not None and "pooling" in spec.options:
+        raise ConfigError(
+            "positions= keeps the states of several tokens, so there is nothing to pool: leave pooling= out"
+        )
+    names = ("pooling", "tokens", "positions", "layer", "template", "max_length", "dtype", "device")
     texts = HiddenTexts(source, budget=values["batch_tokens"], **{k: values[k] for k in names})
     return _together(texts, spec, source.name, values, known)
 

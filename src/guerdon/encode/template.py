@@ -5,6 +5,7 @@ A *unit* is what one forward pass reads, and what the cache keys by:
 ``str``                 plain text
 ``(text,)``             text that already carries its special tokens (rendered by a chat template)
 ``(prompt, response)``  plain texts to be read as one; kept apart so that a long prompt cannot push the response out
+``("chat", a, b)``      the rendered text a + b, in which all of the response is in b
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from guerdon.errors import BackendError, FeedbackError
 from guerdon.feedback.messages import Text, as_messages, as_text
 
-Unit = str | tuple[str] | tuple[str, str]
+Unit = str | tuple[str] | tuple[str, str] | tuple[str, str, str]
 JOIN = "\n\n"
 
 
@@ -34,11 +35,11 @@ class PlainTemplate:
 
 class ChatTemplate(PlainTemplate):
     """The tokenizer's chat template. A prompt alone ends where the assistant is about to speak; a response alone is
-    plain text, since most templates refuse a dialogue that the assistant begins."""
+    plain text, since most templates refuse a dialogue that the assistant begins. ``apart`` tells where it begins."""
 
-    def __init__(self, tokenizer: Any, name: str) -> None:
+    def __init__(self, tokenizer: Any, name: str, *, apart: bool = False) -> None:
         self.tokenizer = tokenizer
-        self.name = name
+        self.name, self.apart = name, apart
         self.identity = str(tokenizer.chat_template)
 
     def single(self, text: Text, role: str) -> Unit:
@@ -47,7 +48,15 @@ class ChatTemplate(PlainTemplate):
         return (self._render(as_messages(text, "user"), add_generation_prompt=True),)
 
     def joined(self, prompt: Text, response: Text) -> Unit:
-        return (self._render(as_messages(prompt, "user") + as_messages(response, "assistant")),)
+        asked = as_messages(prompt, "user")
+        text = self._render(asked + as_messages(response, "assistant"))
+        if not self.apart:
+            return (text,)
+        before = self._render(asked, add_generation_prompt=True)
+        at = next(
+            (i for i, (a, b) in enumerate(zip(before, text, strict=False)) if a != b), min(len(before), len(text))
+        )
+        return "chat", text[:at], text[at:]
 
     def _render(self, messages: list[dict[str, Any]], **options: Any) -> str:
         from jinja2 import TemplateError
@@ -63,12 +72,12 @@ class ChatTemplate(PlainTemplate):
             ) from None
 
 
-def chat_template_of(tokenizer: Any, wanted: str, name: str) -> PlainTemplate:
+def chat_template_of(tokenizer: Any, wanted: str, name: str, *, apart: bool = False) -> PlainTemplate:
     """The template for ``wanted``: ``none``, ``chat``, or ``auto`` (chat where the tokenizer has a template)."""
     has = bool(getattr(tokenizer, "chat_template", None))
     if wanted == "chat" and not has:
         raise BackendError(f"the tokenizer of {name} has no chat template; use template=none")
-    return ChatTemplate(tokenizer, name) if has and wanted != "none" else PlainTemplate()
+    return ChatTemplate(tokenizer, name, apart=apart) if has and wanted != "none" else PlainTemplate()
 
 
 def clean(text: str) -> str:

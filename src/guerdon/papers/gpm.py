@@ -2,36 +2,47 @@
 
 Worlds of planted features (32 dimensions): clusters that beat each other in a circle, one linear utility, and both in
 one set of comparisons. The method is the model ``general-preference`` at its defaults, the baseline the model
-``bradley-terry`` (ridge chosen on held-out data). The policy iterates are exact, on five arms.
+``bradley-terry`` (ridge chosen on held-out data). The policy iterates are exact, on five arms. End to end, a two-layer
+transformer trained on a small language (``worlds/topics.py``) is fitted by LoRA with the paper's head, and with a
+scalar head by the same recipe: texts of three topics beat each other in a circle, on prompts that were never asked.
 """
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 from scipy.special import expit
 
-from guerdon.feedback.schema import Candidates
+from guerdon.feedback.schema import Candidates, Judgement
 from guerdon.feedback.star import Feedback
 from guerdon.papers.frame import Budget, Claim, Row, at_least, at_most, within
 from guerdon.papers.index import paper
 from guerdon.reward.base import Reward
+from guerdon.reward.learned.backbone import BackboneReward
+from guerdon.reward.learned.backbone_preference import BackbonePreference
 from guerdon.reward.learned.general_preference import GeneralPreference
 from guerdon.reward.learned.likelihood import SkewSymmetric, compile_likelihood
 from guerdon.reward.learned.model import RewardModel
 from guerdon.reward.learned.tabular import fit_table
 from guerdon.reward.learned.tournament import exploitability, self_play
 from guerdon.worlds.pool import PlantedEncoder, Pool
+from guerdon.worlds.topics import Topics
 
 PAPER = paper("gpm")
 
 ITEMS, PAIRS, TESTS = 400, 6000, 2000
+LANGUAGE, TEXT_PAIRS, TEXT_TESTS = Topics(), 960, 300
+RECIPE = {"tuning": "lora", "epochs": 4, "batch": 16, "learning_rate": 2e-3, "head_learning_rate": 2e-3, "patience": 16}
 
 
 def check(budget: Budget) -> Claim:
-    """The five checks of the card."""
+    """The five checks of the card, the first also end to end."""
+    frozen = [cycles(budget, 3), cycles(budget, 5), transitive(budget), cost(budget), iterates(budget), mixed(budget)]
     return Claim(
         PAPER.slug,
-        [cycles(budget, 3), cycles(budget, 5), transitive(budget), cost(budget), iterates(budget), mixed(budget)],
+        [*frozen, end_to_end(budget)],
         note="the exact step of GPO is checked here; training a language model by it belongs to tune/language",
     )
 
@@ -215,3 +226,48 @@ def mixed(budget: Budget) -> Row:
         figures["GPM"].append(mine)
         figures["Bradley-Terry"].append(plain)
     return Row("5 utility and circle in one", figures, [at_least("GPM", 0.08, over="Bradley-Terry")], "accuracy")
+
+
+def told(count: int, seed: int) -> Feedback:
+    """Comparisons of a text on topic i with one on topic i + 1 (of three): the first is preferred. Every prompt is a
+    few words of one of the other five topics, and occurs once."""
+    rng = np.random.default_rng([seed, 57])
+    rows = []
+    for n in range(count):
+        ahead = n % 3
+        texts = [LANGUAGE.draw(topic, bool(rng.random() < 0.5), rng)[0] for topic in (ahead, (ahead + 1) % 3)]
+        asked = int(rng.integers(3, LANGUAGE.topics))
+        prompt = " ".join([f"topic{asked}", *(f"t{asked}n{rng.integers(12)}" for _ in range(4))])
+        order = (0, 1) if rng.random() < 0.5 else (1, 0)
+        rows.append(Judgement(prompt, tuple(texts[i] for i in order), tuple(1.0 - i for i in order)))
+    return Feedback.of(rows)
+
+
+def end_to_end(budget: Budget) -> Row:
+    """Check 1 on texts: transformer and head trained together, by comparisons of responses to other prompts."""
+    figures: dict[str, list[float]] = {"GPM": [], "Bradley-Terry": [], "GPM, frozen": [], "asymmetry": []}
+    for seed in budget.seeds(3):
+        train, test = told(TEXT_PAIRS, seed), told(TEXT_TESTS, seed + 1000)
+        pairs, shown = test.pairs(ties=False), test.candidates
+        with tempfile.TemporaryDirectory(prefix="guerdon-gpm-") as folder:
+            LANGUAGE.language_model(Path(folder), seed)
+            general = BackbonePreference(backbone=folder, seed=seed, **RECIPE).fit(train)
+            plain = BackboneReward(backbone=folder, seed=seed, **RECIPE).fit(train)
+            frozen = BackbonePreference(backbone=folder, seed=seed, tuning="head").fit(train)
+        for name, reward in (("GPM", general), ("Bradley-Terry", plain), ("GPM, frozen", frozen)):
+            p = reward.prefer(shown.take(pairs.a), shown.take(pairs.b)).value
+            figures[name].append(float(np.mean((p > 0.5) == (pairs.p > 0.5))))
+        table = general.table(shown.take(np.arange(60)))
+        figures["asymmetry"].append(float(np.abs(table + table.T).max()))
+    bounds = [
+        at_least("GPM", 0.97, each=True),
+        at_least("Bradley-Terry", 0.40, each=True),
+        at_most("Bradley-Terry", 0.60, each=True),
+        at_most("asymmetry", 1e-5, each=True),
+    ]
+    note = (
+        "a causal language model by LoRA, the prompt weighing the blocks, responses to unseen prompts; the recipe was "
+        "set on seeds 0 and 1 (at 2.5 times the step the embeddings of one seed became all alike, and from the paper's "
+        "random start they stayed so)"
+    )
+    return Row("1 a circle of 3, end to end on texts", figures, bounds, "accuracy; max |s(a, b) + s(b, a)|", note)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from guerdon.encode.prefix import base_of
-from guerdon.encode.rendering import Renderer, positions, prompt_keys
+from guerdon.encode.rendering import Rendered, Renderer, positions, prompt_keys
 from guerdon.errors import ConfigError, FeedbackError, ModelError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
@@ -276,7 +276,12 @@ class BackboneReward(FittedReward):
         if self.readout is None or self.renderer is None:
             raise ModelError("this reward is not fitted yet; call fit(feedback), or open a saved one with guerdon.load")
         rendered = self.renderer(candidates)
-        return read(self.readout, rendered.tokens, rendered.types, prompt_keys(candidates), self.budget, "hidden")[0]
+        types = self.types(candidates, rendered)
+        return read(self.readout, rendered.tokens, types, prompt_keys(candidates), self.budget, "hidden")[0]
+
+    def types(self, candidates: Candidates, rendered: Rendered) -> list[np.ndarray] | None:
+        """[n] token types that the readout is told: those of a pair encoding, None for decoders."""
+        return rendered.types
 
     def place(self) -> None:
         """Put the model where it runs and fix what it reads."""
@@ -307,22 +312,31 @@ class BackboneReward(FittedReward):
         used = feedback.used
         candidates = feedback.candidates.take(used)
         rendered = self.renderer(candidates)
+        told = self.types(candidates, rendered)
         empty = np.zeros(0, dtype=np.int64)
         sequences, types = [empty] * len(feedback.responses), None
-        if rendered.types is not None:
+        if told is not None:
             types = [empty] * len(sequences)
         for row, i in enumerate(used):
             tokens = rendered.tokens[row]
             if tokens is not None:
                 sequences[i] = tokens
-                if types is not None and rendered.types is not None:
-                    types[i] = rendered.types[row]
+                if types is not None and told is not None:
+                    types[i] = told[row]
         return Texts(sequences, types, feedback.prompt_of), len(used) - len(rendered.readable)
 
     def _compile(self, feedback: Feedback, texts: Texts) -> tuple[Likelihood, int]:
         """The likelihood on data whose texts can all be read, and how many cannot."""
+        data = self.likelihood(feedback)
+        flat, starts, weight = members(data)
+        readable = np.array([len(t) > 0 for t in texts.sequences])[flat]
+        good = np.flatnonzero(np.logical_and.reduceat(readable, starts[:-1]) & (weight > 0))
+        return data.take(good), len(data) - len(good)
+
+    def likelihood(self, feedback: Feedback) -> Likelihood:
+        """How the utilities explain ``feedback``."""
         s = self.settings
-        data = compile_likelihood(
+        return compile_likelihood(
             s["likelihood"],
             feedback,
             margin=s["margin"],
@@ -331,30 +345,30 @@ class BackboneReward(FittedReward):
             max_pairs=s["max_pairs"],
             seed=s["seed"],
         )
-        flat, starts, weight = members(data)
-        readable = np.array([len(t) > 0 for t in texts.sequences])[flat]
-        good = np.flatnonzero(np.logical_and.reduceat(readable, starts[:-1]) & (weight > 0))
-        return data.take(good), len(data) - len(good)
 
     def _start(self, texts: Texts, data: Likelihood, held: Likelihood | None, tuning: str) -> None:
         """Set the head to the optimum of the frozen features, or leave it at zero."""
         assert self.readout is not None
-        if tuning != "head" and self.settings["start"] == "zero":
+        if tuning != "head" and self.settings["start"] != "probe":
             return
         rng = np.random.default_rng(self.settings["seed"])
         if len(data) > PROBED:
             data = data.take(np.sort(rng.choice(len(data), PROBED, replace=False)))
         mine, theirs = members(data)[0], members(held)[0] if held is not None else np.zeros(0, int)
         used = np.unique(np.r_[mine, theirs])
-        states = self._states(texts, used)
-        scaling = FeatureScaling()
-        scaling.fit(states[np.searchsorted(used, np.unique(mine))])
         known = None if held is None else over(held, used)
+        self.probe(self._states(texts, used), over(data, used), known, np.searchsorted(used, np.unique(mine)))
+
+    def probe(self, states: np.ndarray, data: Likelihood, held: Likelihood | None, fitting: np.ndarray) -> None:
+        """Fit the head on frozen ``states`` [n, d], of which the rows ``fitting`` belong to ``data``."""
+        assert self.readout is not None
+        scaling = FeatureScaling()
+        scaling.fit(states[fitting])
         if isinstance(self.readout.head, torch.nn.Sequential):
-            fit_value_head(self.readout.head, scaling, states, over(data, used), known, self.settings["seed"])
+            fit_value_head(self.readout.head, scaling, states, data, held, self.settings["seed"])
             return
         head, probe = linear(self.readout.head), LinearHead(l2="auto")
-        probe.fit(scaling(states), over(data, used), known)
+        probe.fit(scaling(states), data, held)
         weight = probe.weight * scaling.scale
         with torch.no_grad():
             head.weight[0] = torch.as_tensor(weight, dtype=head.weight.dtype)

@@ -3,8 +3,8 @@
 A decoder is saved as transformers' ``AutoModelForSequenceClassification`` (one output, ``problem_type="regression"``,
 a pad token that is not eos, adapters merged), so ``pipeline("text-classification")``, vLLM and guerdon give the same
 number. ``config.json`` carries an entry ``guerdon`` with the template's hash and the fit. For a mean-pooled encoder or
-a decoder whose head has two layers transformers has no such class: ``backbone/`` holds the transformer and its
-tokenizer, ``model.safetensors`` the head.
+a decoder whose head has two layers (or gives preference embeddings) transformers has no such class: ``backbone/``
+holds the transformer and its tokenizer, ``model.safetensors`` the head.
 
 ``selftest.json`` has three examples with their exact tokens and the score each must get; every loader can check it,
 and guerdon does. A directory is written beside its place and renamed at the end.
@@ -17,9 +17,12 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from guerdon.encode.prefix import base_of
 from guerdon.errors import ModelError
@@ -96,6 +99,11 @@ def _write(reward: BackboneReward, place: Path) -> None:
                 os.fsync(handle.fileno())
 
 
+def measure(reward: Any) -> Callable[[Candidates], np.ndarray]:
+    """What the self-test compares: scores, or what a reward that only compares gives instead (``examined``)."""
+    return getattr(reward, "examined", None) or (lambda candidates: reward.score(candidates).value)
+
+
 def _examine(reward: BackboneReward) -> dict[str, Any]:
     """The three examples: texts, tokens and scores."""
     assert reward.renderer is not None
@@ -108,7 +116,7 @@ def _examine(reward: BackboneReward) -> dict[str, Any]:
         "responses": responses,
         "input_ids": [None if t is None else t.tolist() for t in rendered.tokens],
         "token_type_ids": None if rendered.types is None else [t.tolist() for t in rendered.types],
-        "scores": plain(reward.score(examples).value),
+        "scores": plain(measure(reward)(examples)),
     }
 
 
@@ -164,7 +172,8 @@ def load(cls: type[BackboneReward], directory: Path, verify: bool) -> Any:
     reward.place()
     if verify:
         assert reward.renderer is not None
-        verify_selftest(reward, directory, about.get("template_hash"), reward.renderer.template_hash)
+        hashes = about.get("template_hash"), reward.renderer.template_hash
+        verify_selftest(reward, directory, *hashes, measure=measure(reward))
     return reward
 
 

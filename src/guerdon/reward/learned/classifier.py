@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -200,8 +200,14 @@ def readout_of(model: Any, tokenizer: Any, label: int, share: bool) -> Readout:
     return WholeModel(model, label, tokenizer.pad_token_id or 0)
 
 
-def verify_selftest(reward: Reward, path: Path, then: str | None = None, now: str | None = None) -> None:
-    """Score the examples saved with a model and compare.
+def verify_selftest(
+    reward: Reward,
+    path: Path,
+    then: str | None = None,
+    now: str | None = None,
+    measure: Callable[[Candidates], np.ndarray] | None = None,
+) -> None:
+    """Score the examples saved with a model (or ``measure`` them, where it has no scores) and compare.
 
     Raises
     ------
@@ -220,7 +226,7 @@ def verify_selftest(reward: Reward, path: Path, then: str | None = None, now: st
         raise ModelError(
             f"{path} was fitted with another chat template ({then}, here {now}); restore the tokenizer's files"
         )
-    got = reward.score(examples).value
+    got = reward.score(examples).value if measure is None else measure(examples)
     limit = test.get("tolerance", TOLERANCE) * np.maximum(1.0, np.abs(expected))
     wrong = ~((np.abs(got - expected) <= limit) | (np.isnan(got) & np.isnan(expected)))
     if wrong.any():

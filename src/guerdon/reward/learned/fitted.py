@@ -115,7 +115,7 @@ class FeatureReward(FittedReward):
             held = together.take(np.arange(n, len(together)))
         raw = features_of(self.open_encoder(), feedback, progress=progress)
         encoded = time.perf_counter()
-        self.features.fit(raw[train.used])
+        self.fit_scaling(raw[train.used])
         learned = self.learn(Prepared(feedback, train, held, self.features(raw), validation is None), progress)
         self.summary = {
             "judgements": len(feedback),
@@ -127,6 +127,10 @@ class FeatureReward(FittedReward):
             "seconds_fitting": round(time.perf_counter() - encoded, 3),
         }
         return self
+
+    def fit_scaling(self, raw: np.ndarray) -> None:
+        """Learn how features are scaled from the fitting part's ``raw`` [n, d]."""
+        self.features.fit(raw)
 
     def learn(self, data: Prepared, progress: bool) -> dict[str, Any]:
         """Fit what stands above the features; returns entries for ``summary``."""

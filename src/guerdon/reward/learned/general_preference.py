@@ -1,12 +1,8 @@
-r"""General preference: embeddings of candidates whose skew-symmetric form is the preference; cycles are no problem.
+"""General preference on frozen features: an embedding of each candidate, trained so that its form is the preference.
 
-    s(a over b) = sum_l lambda_l(x) (v_a[2l] v_b[2l + 1] - v_a[2l + 1] v_b[2l]) / tau,     P = sigmoid(s)
-
-s(a, a) = 0 and s(a, b) = -s(b, a) by construction; 2k numbers a candidate represent any preference of rank 2k, and
-Bradley-Terry is the block v = (r, constant). n candidates are encoded n times for all n^2 comparisons. There is no
-score of a candidate alone, only one against opponents: a stored pool, others given to :meth:`GeneralPreference.score`,
-or the other responses to the same prompt in :meth:`GeneralPreference.rank`. A mean score against opponents is linear in
-their embeddings, so of the pool only its mean is kept.
+The form, and what can be asked of it, is :mod:`guerdon.reward.learned.preference_embeddings`: cycles are no problem,
+and n candidates are encoded n times for all n^2 comparisons. A linear head (or one hidden layer) makes the embedding of
+an encoder's features; the prompt may weigh its blocks.
 
 A constant feature is added: features are centred here, and without it no block can be Bradley-Terry's.
 
@@ -16,59 +12,24 @@ https://arxiv.org/abs/2410.02197
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import softmax
 
 from guerdon.encode.base import Encoder
 from guerdon.errors import ConfigError, FeedbackError, ModelError
-from guerdon.feedback.messages import pack
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
-from guerdon.reward.base import Scores
 from guerdon.reward.learned.comparisons import SkewSymmetric
 from guerdon.reward.learned.fitted import FeatureReward, Prepared
 from guerdon.reward.learned.layers import Layers, from_arrays, layers_of, output, to_arrays
+from guerdon.reward.learned.preference_embeddings import Embedded, EmbeddedPreference, check_embedding
 from guerdon.reward.learned.prompt_columns import apart, prompt_columns
-from guerdon.reward.learned.tournament import WINNERS, cyclic_share
-
-METHODS = ("score", *WINNERS)
+from guerdon.reward.learned.tournament import cyclic_share
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """Embeddings v float64 [n, 2k] and scales [n, k] of n candidates, in units of 1 / tau."""
-
-    v: np.ndarray
-    scales: np.ndarray
-
-    def take(self, rows: np.ndarray) -> Embedded:
-        """The candidates at ``rows``."""
-        return Embedded(self.v[rows], self.scales[rows])
-
-    @property
-    def scaled(self) -> tuple[np.ndarray, np.ndarray]:
-        """(even, odd) coordinates [n, k], each by the root of its scale: the form is then without scales."""
-        root = np.sqrt(self.scales)
-        return self.v[:, 0::2] * root, self.v[:, 1::2] * root
-
-    def table(self, other: Embedded | None = None) -> np.ndarray:
-        """float64 [n, m] scores of these over ``other`` (over each other: exactly antisymmetric)."""
-        even, odd = self.scaled
-        if other is None:
-            half = even @ odd.T
-            return half - half.T
-        return even @ other.scaled[1].T - odd @ other.scaled[0].T
-
-    def against(self, other: Embedded) -> np.ndarray:
-        """float64 [n] score of each over its counterpart; exactly antisymmetric."""
-        (even, odd), (even_b, odd_b) = self.scaled, other.scaled
-        return np.sum(even * odd_b, axis=1) - np.sum(even_b * odd, axis=1)
-
-
-class GeneralPreference(FeatureReward):
+class GeneralPreference(EmbeddedPreference, FeatureReward):
     """Compares by preference embeddings; see the module. ``prefer`` is exact, ``score`` is against a pool.
 
     Parameters
@@ -115,14 +76,9 @@ class GeneralPreference(FeatureReward):
         choose_by: str = "auto",
         seed: int = 0,
     ) -> None:
-        if dim < 2 or dim % 2:
-            raise ConfigError(f"dim={dim}: preference embeddings come in blocks of two; use an even number >= 2")
-        if tau != "auto" and not (isinstance(tau, int | float) and tau > 0):
-            raise ConfigError(f"tau={tau!r}: use a number > 0 or 'auto'")
+        check_embedding(dim, tau, method)
         if scales not in ("none", "prompt"):
             raise ConfigError(f"scales={scales!r} is unknown; use none or prompt")
-        if method not in METHODS:
-            raise ConfigError(f"method={method!r} is unknown; use one of {', '.join(METHODS)}")
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"label_smoothing={label_smoothing}: use a share in [0, 1)")
         self.name = "general-preference"
@@ -137,12 +93,6 @@ class GeneralPreference(FeatureReward):
         self.router = np.zeros((0, 0))
         self.columns = np.zeros(0, dtype=np.int64)
         self.pooled = np.zeros(0)
-
-    @property
-    def tau(self) -> float:
-        """Temperature of the scores."""
-        tau = self.settings["tau"]
-        return float(tau) if tau != "auto" else 0.1 if self.settings["normalize"] else 1.0
 
     # ------------------------------------------------------------------ fitting
 
@@ -217,7 +167,7 @@ class GeneralPreference(FeatureReward):
             raise FeedbackError("this feedback implies no comparisons, which general preference is about")
         return SkewSymmetric(pairs, len(feedback.responses), 0.0, self.settings["label_smoothing"])
 
-    # ------------------------------------------------------------------ comparing
+    # ------------------------------------------------------------------ embedding
 
     def _embed(self, x: np.ndarray) -> Embedded:
         """Embeddings of scaled features x [n, d]."""
@@ -238,65 +188,6 @@ class GeneralPreference(FeatureReward):
         if not len(candidates):
             return Embedded(np.zeros((0, self.settings["dim"])), np.zeros((0, self.settings["dim"] // 2)))
         return self._embed(self.x(candidates))
-
-    def table(self, candidates: Candidates) -> np.ndarray:
-        """float64 [n, n] log-odds s(i over j) of all comparisons, from n encodings; exactly antisymmetric."""
-        return self.embed(candidates).table()
-
-    def prefer(self, a: Candidates, b: Candidates) -> Scores:
-        """P(a[i] preferred to b[i])."""
-        return Scores(expit(self.embed(a).against(self.embed(b))))
-
-    def prefer_at(self, candidates: Candidates, a: np.ndarray, b: np.ndarray, users: list[str | None]) -> np.ndarray:
-        """float64 [n]: :meth:`prefer` of the rows a and b, int [n], of ``candidates``; the same for everybody."""
-        embedded = self.embed(candidates)
-        return expit(embedded.take(a).against(embedded.take(b)))
-
-    def score(self, candidates: Candidates, vs: Candidates | None = None) -> Scores:
-        """Mean log-odds of each candidate against opponents: ``vs`` (those of its prompt, if any), or the stored pool.
-
-        It orders candidates by how they do against these opponents; where preferences run in circles, others would
-        order them otherwise.
-
-        Raises
-        ------
-        ModelError
-            without opponents: no ``vs`` given and no pool stored
-        """
-        if vs is None:
-            if not len(self.pooled):
-                raise ModelError(
-                    "a general preference has no score of a candidate alone, only against others: give "
-                    "score(candidates, vs=opponents), use prefer() or rank(), or fit with pool=512"
-                )
-            return Scores(self._against_pool(self.embed(candidates)))
-        mine, theirs = self.embed(candidates), self.embed(vs)
-        if not len(theirs.v):
-            raise ModelError("vs= holds no opponents; give at least one candidate")
-        scores, asked = mine.table(theirs), np.array([pack(p) for p in vs.prompts], dtype=object)
-        value = np.empty(len(candidates))
-        for i, prompt in enumerate(candidates.prompts):
-            same = asked == pack(prompt)
-            value[i] = scores[i, same].mean() if same.any() else scores[i].mean()
-        return Scores(value)
-
-    def _against_pool(self, mine: Embedded) -> np.ndarray:
-        even, odd = self.pooled[0::2], self.pooled[1::2]
-        return np.sum(mine.scales * (mine.v[:, 0::2] * odd - mine.v[:, 1::2] * even), axis=1)
-
-    def rank(self, candidates: Candidates) -> Scores:
-        """By the setting ``method``, of each prompt's candidates among themselves: mean score against the others,
-        or their probability in the von Neumann winner, their Borda or their Copeland score."""
-        embedded, value = self.embed(candidates), np.zeros(len(candidates))
-        asked = np.unique(np.array([pack(p) for p in candidates.prompts], dtype=object), return_inverse=True)[1]
-        for group in range(int(asked.max(initial=-1)) + 1):
-            rows = np.flatnonzero(asked == group)
-            table = embedded.take(rows).table()
-            if self.settings["method"] == "score":
-                value[rows] = table.sum(1) / max(len(rows) - 1, 1)
-            else:
-                value[rows] = WINNERS[self.settings["method"]](expit(table))
-        return Scores(value)
 
     # ------------------------------------------------------------------ saving
 

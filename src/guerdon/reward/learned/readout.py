@@ -1,7 +1,8 @@
 """How a score is read off a transformer: at the last token, from the mean of all tokens, or by the model's own head.
 
 Every readout takes token sequences and gives one number each; the first two also give the state the number is read
-from (``hidden``), which is what a head is fitted on. Shapes: n sequences, d hidden width.
+from (``hidden``), which is what a head is fitted on. A ``label`` that is a slice gives several numbers each (preference
+embeddings). Shapes: n sequences, d hidden width.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Readout(Protocol):
 class LastToken:
     """score = head(hidden state of the last token); decoders, with the prompt shared by its responses."""
 
-    def __init__(self, decoder: Decoder, head: nn.Module, label: int = 0) -> None:
+    def __init__(self, decoder: Decoder, head: nn.Module, label: int | slice = 0) -> None:
         self.decoder, self.head, self.label = decoder, head, label
 
     def plan(self, sequences: Sequence[np.ndarray], prompts: Sequence[Hashable], budget: int) -> list[Batch]:
@@ -44,12 +45,47 @@ class LastToken:
     def values(self, sequences: Sequence[np.ndarray], types: Sequence[np.ndarray] | None, batch: Batch) -> Tensor:
         return self.head(self.hidden(sequences, types, batch))[:, self.label].float()
 
+    def both(self, sequences: Sequence[np.ndarray], starts: np.ndarray, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(values of the batch, [T, d] the states that predict its tokens from ``starts`` [n] on), of one pass."""
+        ends, before = self.decoder.states(sequences, batch, starts)
+        return self.head(ends)[:, self.label].float(), before
+
+
+class LastTokens(LastToken):
+    """score = head(state of the last token, state of the prompt's last token); decoders.
+
+    ``hidden`` is [n, 2 d], the two states one after the other. Token types say where the response begins (0 the
+    prompt's tokens, 1 the response's); a candidate without a prompt has zeros for its state.
+    """
+
+    def hidden(self, sequences: Sequence[np.ndarray], types: Sequence[np.ndarray] | None, batch: Batch) -> Tensor:
+        assert types is not None
+        starts = np.zeros(len(sequences), dtype=np.int64)
+        for row in batch.rows:
+            starts[row] = int((types[row] == 0).sum())
+        return self._joined(sequences, starts, batch)[0]
+
+    def both(self, sequences: Sequence[np.ndarray], starts: np.ndarray, batch: Batch) -> tuple[Tensor, Tensor]:
+        hidden, before = self._joined(sequences, starts, batch)
+        return self.head(hidden)[:, self.label].float(), before
+
+    def _joined(self, sequences: Sequence[np.ndarray], starts: np.ndarray, batch: Batch) -> tuple[Tensor, Tensor]:
+        """([n, 2 d] states of the last tokens and of the prompts' last tokens, [T, d] those that predict tokens)."""
+        ends, before = self.decoder.states(sequences, batch, starts)
+        n, t = len(ends), len(before)
+        counts = np.array([len(sequences[row]) - max(int(starts[row]), 1) for row in batch.rows])
+        # the prompt's last state predicts the response's first token; where the response is empty it is the last state
+        where = np.where(counts > 0, np.cumsum(counts) - counts, t + np.arange(n))
+        where = np.where(starts[batch.rows] > 0, where, t + n)
+        states = torch.cat([before, ends, ends.new_zeros(1, ends.shape[1])])
+        return torch.cat([ends, states[torch.from_numpy(where).to(ends.device)]], dim=1), before
+
 
 class MeanPool:
     """score = head(mean over tokens of the hidden states); bidirectional encoders."""
 
-    def __init__(self, base: Any, head: nn.Module, fill: int) -> None:
-        self.base, self.head, self.fill = base, head, fill
+    def __init__(self, base: Any, head: nn.Module, fill: int, label: int | slice = 0) -> None:
+        self.base, self.head, self.fill, self.label = base, head, fill, label
 
     def plan(self, sequences: Sequence[np.ndarray], prompts: Sequence[Hashable], budget: int) -> list[Batch]:
         return padded_batches(range(len(sequences)), np.array([len(s) for s in sequences]), budget)
@@ -62,7 +98,7 @@ class MeanPool:
         return (states * weight).sum(1) / weight.sum(1)
 
     def values(self, sequences: Sequence[np.ndarray], types: Sequence[np.ndarray] | None, batch: Batch) -> Tensor:
-        return self.head(self.hidden(sequences, types, batch))[:, 0].float()
+        return self.head(self.hidden(sequences, types, batch))[:, self.label].float()
 
 
 class WholeModel:

@@ -35,6 +35,7 @@ from guerdon.reward.personal.ideal_geometry import MIXINGS, PROJECTORS, Geometry
 from guerdon.reward.personal.ideal_weights import Placed, solve
 from guerdon.reward.personal.people import ADAPT_PAIRS, PeopleTable
 from guerdon.reward.personal.selection import Evidence, FewShot, folds_of, gain, pairs_of_people, within_person
+from guerdon.reward.personal.token_weights import WEIGHTINGS, by_token, positions_of, share_scaling, shares
 from guerdon.reward.personal.trial import LEAST_PEOPLE, linear_population, shot_trial
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class IdealPointReward(FeatureReward):
     temperature : of the softmax that makes weights of logits
     prior : learned (trust in a person's votes from held-out people), none, or a fixed trust > 0 (variance of logits)
     prompt_width : variant B, the first so many features describe the prompt; null asks the encoder's feature map
+    token_weighting : a response is one point (none), or each of its tokens is scored: mean, cumulative or last counts
+    positions : states of so many tokens lie side by side in a response's features; null asks the encoder
     learning_rate : AdamW step of the projectors
     learning_rate_people : AdamW step of prototypes, weights and scale
     weight_decay : AdamW weight decay
@@ -102,6 +105,8 @@ class IdealPointReward(FeatureReward):
         temperature: float = 1.0,
         prior: str | float = "learned",
         prompt_width: int | None = None,
+        token_weighting: str = "none",
+        positions: int | None = None,
         learning_rate: float = 1e-2,
         learning_rate_people: float = 1e-1,
         weight_decay: float = 1e-2,
@@ -117,13 +122,14 @@ class IdealPointReward(FeatureReward):
             ("mixing", mixing, MIXINGS),
             ("distance", distance, ("norm", "square")),
             ("loss", loss, ("logistic", "hinge")),
+            ("token_weighting", token_weighting, WEIGHTINGS),
         ):
             if value not in words:
                 raise ConfigError(f"{name}={value!r} is unknown; use one of {', '.join(words)}")
         for name, value, words, least in (
             ("k", k, ("auto",), 1), ("width", width, ("auto",), 1), ("prior", prior, ("learned", "none"), 1e-12),
             ("temperature", temperature, (), 1e-12), ("prompt_width", prompt_width, (None,), 1),
-            ("starts", starts, (), 1), ("bound", bound, (None,), 0),
+            ("starts", starts, (), 1), ("bound", bound, (None,), 0), ("positions", positions, (None,), 1),
         ):  # fmt: skip
             if value not in words and (isinstance(value, bool | str) or not value or value < least):
                 raise ConfigError(f"{name}={value!r}: use {', '.join(map(str, (*words, f'a number >= {least:g}')))}")
@@ -135,13 +141,15 @@ class IdealPointReward(FeatureReward):
         settings = {
             "variant": variant, "k": k, "width": width, "projector": projector, "residual": residual,
             "dropout": dropout, "mixing": mixing, "distance": distance, "loss": loss, "bound": bound,
-            "temperature": temperature, "prior": prior, "prompt_width": prompt_width, "learning_rate": learning_rate,
+            "temperature": temperature, "prior": prior, "prompt_width": prompt_width,
+            "token_weighting": token_weighting, "positions": positions, "learning_rate": learning_rate,
             "learning_rate_people": learning_rate_people, "weight_decay": weight_decay, "epochs": epochs,
             "batch": batch, "starts": starts, "max_pairs": max_pairs, "seed": seed,
         }  # fmt: skip
         super().__init__(apart(encoder) if variant == "B" and prompt_width is None else encoder, settings)
         self.geometry = Geometry("A", 1, 1, 1)
         self.prompt_columns = self.columns = np.zeros(0, dtype=np.int64)
+        self.positions: int | None = None
         self.mean = np.zeros(1)
         self.trust, self.calibration = 0.0, 1.0
         self.people = PeopleTable.empty(1)
@@ -158,6 +166,15 @@ class IdealPointReward(FeatureReward):
 
     # ------------------------------------------------------------------ fitting
 
+    def fit_scaling(self, raw: np.ndarray) -> None:
+        """Learn mean and scale of the features, one for all token positions."""
+        s = self.settings
+        self.positions = positions_of(self.open_encoder(), s["token_weighting"], s["positions"])
+        self.prompt_columns, self.columns = self._columns(raw.shape[1])
+        super().fit_scaling(raw)
+        if self.positions is not None:
+            share_scaling(self.features, self.columns, self.positions)
+
     def learn(self, data: Prepared, progress: bool) -> dict[str, Any]:
         s = self.settings
         feedback = data.feedback
@@ -165,35 +182,42 @@ class IdealPointReward(FeatureReward):
         people = len(np.unique(pairs.user))
         if s["k"] != "auto" and s["k"] > people:
             raise FeedbackError(f"k={s['k']} prototypes for {people} people: use at most one prototype a person")
-        self.prompt_columns, self.columns = self._columns(data.x.shape[1])
         x, prompts = self._parts(data.x)
         if s["variant"] == "B":
             self._check_length(x, feedback)
         k, self.trust, found = self._choose(feedback, pairs, data.x)
         self.geometry, logits = self._train(x, prompts, pairs, k, progress)
         self.mean = s["temperature"] * np.log(softmax(logits / s["temperature"], axis=1).mean(0))
-        placed = Placed.of(self.geometry, x, prompts)
+        placed = Placed.of(self.geometry, x, prompts, self._share)
         self.calibration = self._calibrate(placed, pairs, logits)
         self.people = self._solve_people(feedback, placed)
         return {"pairs": len(pairs), "k": k, "trust": self.trust, **found}
 
     def _columns(self, d: int) -> tuple[np.ndarray, np.ndarray]:
         """(columns of the prompt's features, columns of the response's) of d features."""
-        s = self.settings
-        every = np.arange(d)
-        if s["variant"] == "A":
+        encoder, width, every = self.open_encoder(), self.settings["prompt_width"], np.arange(d)
+        if self.settings["variant"] == "A":
+            blocks = getattr(getattr(encoder, "map", None), "blocks", ())
+            if self.positions is not None and len(blocks) > 1:
+                raise ConfigError(
+                    f"token_weighting needs states of tokens alone, not the features {'+'.join(blocks)}; use an "
+                    "encoder with features=joined or features=response"
+                )
             return every[:0], every
-        encoder, width = self.open_encoder(), s["prompt_width"]
         return prompt_columns(encoder, d, width), response_columns(encoder, d, width)
 
     def _parts(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """(response features, prompt features or None), of unit variance each, of scaled features x [n, d]."""
+        """(response features, prompt features or None), of unit variance each, of scaled features x [n, d].
+
+        Those of a response are [n, d], or [n, P, d] where tokens are weighed.
+        """
         x = x * np.sqrt(x.shape[1])
-        return x[:, self.columns], None if self.settings["variant"] == "A" else x[:, self.prompt_columns]
+        own = by_token(x[:, self.columns], self.positions)
+        return own, None if self.settings["variant"] == "A" else x[:, self.prompt_columns]
 
     def _check_length(self, x: np.ndarray, feedback: Feedback) -> None:
         used = feedback.used
-        bad = used[~(np.abs(x[used]).max(1) > 0)]
+        bad = used[~(np.abs(x[used]).max(-1) > 0).reshape(len(used), -1).all(1)]
         if len(bad):
             raise FeedbackError(
                 f"variant B compares directions, but {len(bad)} candidates have response features of length zero, "
@@ -214,11 +238,12 @@ class IdealPointReward(FeatureReward):
         self, x: np.ndarray, prompts: np.ndarray | None, pairs: Pairs, k: int, seed: int, progress: bool
     ) -> tuple[float, Geometry, np.ndarray]:
         s = self.settings
-        width = min(x.shape[1], WIDEST) if s["width"] == "auto" else int(s["width"])
-        if s["residual"] and width != x.shape[1]:
-            raise ConfigError(f"residual=True needs width={x.shape[1]}, the number of features, not {width}")
+        d = x.shape[-1]
+        width = min(d, WIDEST) if s["width"] == "auto" else int(s["width"])
+        if s["residual"] and width != d:
+            raise ConfigError(f"residual=True needs width={d}, the number of features, not {width}")
         geometry = Geometry(
-            s["variant"], x.shape[1], k, width, d_prompt=0 if prompts is None else prompts.shape[1],
+            s["variant"], d, k, width, d_prompt=0 if prompts is None else prompts.shape[1],
             projector=s["projector"], residual=s["residual"], dropout=s["dropout"], mixing=s["mixing"],
             distance=s["distance"], learn_scale=s["variant"] == "B" or s["loss"] == "logistic", seed=seed,
         )  # fmt: skip
@@ -230,6 +255,11 @@ class IdealPointReward(FeatureReward):
             "weight": torch.as_tensor(pairs.weight / pairs.weight.mean(), dtype=torch.float32),
         }  # fmt: skip
         asked = None if prompts is None else torch.as_tensor(prompts, dtype=torch.float32)
+        share = None if self._share is None else torch.as_tensor(self._share, dtype=torch.float32)
+
+        def utility(side: np.ndarray, ideal: torch.Tensor) -> torch.Tensor:
+            y = geometry.f(tensor["x"][side])
+            return geometry.around(y, ideal) if share is None else geometry.around(y, ideal[:, None]) @ share
 
         def loss(rows: np.ndarray) -> torch.Tensor:
             w = torch.softmax(logits[person[rows]] / s["temperature"], dim=1)
@@ -237,8 +267,7 @@ class IdealPointReward(FeatureReward):
                 ideal = geometry.ideals(w)
             else:
                 ideal = torch.einsum("nk,nkq->nq", w, geometry.directions(asked[pairs.a[rows]]))
-            ya, yb = (geometry.f(tensor["x"][side[rows]]) for side in (pairs.a, pairs.b))
-            delta, p = geometry.around(ya, ideal) - geometry.around(yb, ideal), tensor["p"][rows]
+            delta, p = utility(pairs.a[rows], ideal) - utility(pairs.b[rows], ideal), tensor["p"][rows]
             if s["loss"] == "logistic":
                 each = softplus(-delta) + (1 - p) * delta
             else:
@@ -343,7 +372,7 @@ class IdealPointReward(FeatureReward):
         own, prompts = self._parts(x)
         _, geometry, logits = self._train_once(own, prompts, fitting, k, s["seed"], False)
         mean = s["temperature"] * np.log(softmax(logits / s["temperature"], axis=1).mean(0))
-        placed = Placed.of(geometry, own, prompts)
+        placed = Placed.of(geometry, own, prompts, self._share)
         factor = self._calibrate(placed, fitting, logits)
         codes = np.unique(task.tests.user)
 
@@ -394,7 +423,7 @@ class IdealPointReward(FeatureReward):
         return other
 
     def ideal_features(self, user: str | None = None) -> np.ndarray:
-        """float64 [d] the ideal response of a person (or of the population), in the encoder's own features.
+        """float64 [d] the ideal response of a person (or of the population), in the encoder's own features (a token's).
 
         Raises ConfigError unless prototypes live among the features (variant A, ``mixing="before"``).
         """
@@ -403,13 +432,18 @@ class IdealPointReward(FeatureReward):
         at = self.people.index.get(user) if user is not None else None
         w = self.population if at is None else self.people.weights[at]
         point = w @ self.geometry.prototypes.detach().numpy() / np.sqrt(len(self.columns))
-        scale = self.features.scale
-        return self.features.mean + np.where(scale > 0, point / np.where(scale > 0, scale, 1.0), 0.0)
+        scale, mean = self.features.scale[: len(point)], self.features.mean[: len(point)]  # all tokens share them
+        return mean + np.where(scale > 0, point / np.where(scale > 0, scale, 1.0), 0.0)
 
     # ------------------------------------------------------------------ scoring
 
     def _place(self, x: np.ndarray) -> Placed:
-        return Placed.of(self.geometry, *self._parts(x))
+        return Placed.of(self.geometry, *self._parts(x), self._share)
+
+    @property
+    def _share(self) -> np.ndarray | None:
+        """float64 [P] what each token counts; None where a response is one point."""
+        return shares(self.settings["token_weighting"], self.positions)
 
     def _askers(self, users: Any, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str | None]]:
         """(weights [g, K], covariances of logits [g, K, K] of distinct askers, asker [n], reason [n] of each row)."""
@@ -453,7 +487,7 @@ class IdealPointReward(FeatureReward):
     def arrays(self) -> dict[str, np.ndarray]:
         g = self.geometry
         return {
-            "sizes": np.array([len(self.columns), len(self.prompt_columns), g.k, g.q]),
+            "sizes": np.array([len(self.columns), len(self.prompt_columns), g.k, g.q, self.positions or 0]),
             "columns": self.columns,
             "prompt_columns": self.prompt_columns,
             "mean": self.mean,
@@ -464,14 +498,15 @@ class IdealPointReward(FeatureReward):
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         s = self.settings
-        d, d_prompt, k, q = (int(v) for v in arrays["sizes"])
+        d, d_prompt, k, q = (int(v) for v in arrays["sizes"][:4])
+        self.positions = int(arrays["sizes"][4]) or None if len(arrays["sizes"]) > 4 else None  # not in older files
         self.columns, self.prompt_columns = arrays["columns"], arrays["prompt_columns"]
         self.mean = arrays["mean"]
         self.trust, self.calibration = (float(v) for v in arrays["trust_calibration"])
         self.features.restore(arrays)
         self.geometry = Geometry(
-            s["variant"], d, k, q, d_prompt=d_prompt, projector=s["projector"], residual=s["residual"],
-            mixing=s["mixing"], distance=s["distance"],
+            s["variant"], d // (self.positions or 1), k, q, d_prompt=d_prompt, projector=s["projector"],
+            residual=s["residual"], mixing=s["mixing"], distance=s["distance"],
         ).double()  # fmt: skip
         state = {name[4:]: torch.as_tensor(v) for name, v in arrays.items() if name.startswith("net.")}
         self.geometry.load_state_dict(state)

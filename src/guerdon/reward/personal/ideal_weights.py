@@ -48,7 +48,8 @@ def losses(kind: str, delta: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.
 class Placed:
     """n candidates in preference space.
 
-    y      float64 [n, q] projected responses (variant A)
+    y      float64 [n, q] projected responses, or [n, P, q] of P tokens each (variant A)
+    share  float64 [P] what each token's utility counts, sum 1; None where a response is one point
     along  float64 [n, K] and gram [n, K, K]: inner products of the unit response with the K directions at its prompt,
            and of these with each other (variant B: nothing else of them counts)
     """
@@ -57,13 +58,19 @@ class Placed:
     y: np.ndarray | None = None
     along: np.ndarray | None = None
     gram: np.ndarray | None = None
+    share: np.ndarray | None = None
 
     @classmethod
-    def of(cls, geometry: Geometry, x: np.ndarray, prompts: np.ndarray | None) -> Placed:
-        """Candidates with response features x [n, d] and, in variant B, prompt features [n, d_prompt]."""
+    def of(
+        cls, geometry: Geometry, x: np.ndarray, prompts: np.ndarray | None, share: np.ndarray | None = None
+    ) -> Placed:
+        """Candidates with response features x [n, d] (or [n, P, d] with ``share`` [P]) and, in variant B, prompt
+        features [n, d_prompt]."""
         y = geometry.project(x)
         if geometry.variant == "A" or prompts is None:
-            return cls(geometry, y=y)
+            return cls(geometry, y=y, share=share)
+        if share is not None:
+            y = np.einsum("npq,p->nq", y, share)  # the tokens' cosines are linear in their unit vectors
         along, gram = np.empty((len(y), geometry.k)), np.empty((len(y), geometry.k, geometry.k))
         for lo in range(0, len(y), ROWS):
             rows = slice(lo, lo + ROWS)
@@ -75,20 +82,22 @@ class Placed:
 
     def take(self, rows: np.ndarray) -> Placed:
         """The candidates at ``rows``."""
-        parts = {k: None if v is None else v[rows] for k, v in vars(self).items() if k != "geometry"}
-        return Placed(self.geometry, **parts)
+        parts = {k: None if v is None else v[rows] for k, v in vars(self).items() if k not in ("geometry", "share")}
+        return Placed(self.geometry, share=self.share, **parts)
 
     def at(self, w: np.ndarray, person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(utilities [n], their derivatives by the weights [n, K]) to the people ``person`` [n] of weights w [u, K]."""
         scale = float(self.geometry.scale.detach())
         if self.y is not None:
             point, slope = self.geometry.ideal_points(w)
-            off = self.y - point[person]
+            off = self.y - (point[person] if self.share is None else point[person][:, None])
             if self.geometry.distance == "square":
-                value, by_point = -(off**2).sum(1), 2 * off
+                value, by_point = -(off**2).sum(-1), 2 * off
             else:
-                r = np.sqrt((off**2).sum(1))
-                value, by_point = -r, off / np.maximum(r, ZERO)[:, None]
+                r = np.sqrt((off**2).sum(-1))
+                value, by_point = -r, off / np.maximum(r, ZERO)[..., None]
+            if self.share is not None:
+                value, by_point = value @ self.share, np.einsum("npq,p->nq", by_point, self.share)
             return scale * value, scale * (by_point[:, None] @ slope[person])[:, 0]
         assert self.along is not None
         assert self.gram is not None
@@ -102,9 +111,10 @@ class Placed:
         scale = float(self.geometry.scale.detach())
         if self.y is not None:
             point = self.geometry.ideal_points(w)[0]
-            square = (self.y**2).sum(1)[:, None] - 2 * self.y @ point.T + (point**2).sum(1)
+            square = (self.y**2).sum(-1)[..., None] - 2 * self.y @ point.T + (point**2).sum(1)
             square = np.maximum(square, 0.0)
-            return -scale * (square if self.geometry.distance == "square" else np.sqrt(square))
+            away = square if self.geometry.distance == "square" else np.sqrt(square)
+            return -scale * (away if self.share is None else np.einsum("npu,p->nu", away, self.share))
         assert self.along is not None
         assert self.gram is not None
         k = w.shape[1]
