@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from guerdon.curate.mixture_regression import PENALTIES, Boosted, Ridge, fit_predictor
 from guerdon.curate.properties import Ranges, textual
 from guerdon.curate.registry import step
-from guerdon.curate.route import PENALTIES, MixtureQuality, Pilot, Predictor, Router, Workbench, mixtures
+from guerdon.curate.route import MixtureQuality, Pilot, Router, Workbench, mixtures
 from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.messages import as_text
 from guerdon.feedback.schema import Judgement
@@ -66,7 +67,7 @@ def test_the_ridge_is_that_of_scikit_learn(kind: str) -> None:
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 100, (80, 5)).astype(float)
     quality = counts @ rng.normal(size=5) * 0.01 + 0.1 * rng.normal(size=80)
-    found = Predictor.fit(counts, quality, kind)
+    found = Ridge.fit(counts, quality, kind)
     x = (counts - counts.mean(0)) / counts.std(0)
     if kind == "quadratic":
         i, j = np.triu_indices(5)
@@ -237,3 +238,36 @@ def mt_bench(source: Path, folder: Path) -> Feedback:
                 stream.write(json.dumps({**row, "judge": "gpt-4" if name == "gpt4_pair" else row["judge"]}) + "\n")
         parts.append(Feedback.read(target, skip_bad=target / "bad.jsonl"))
     return Feedback.concatenate(parts)
+
+
+# ------------------------------------------------------------------ trees, and which regression is the best one
+
+
+def test_trees_find_a_threshold_that_a_line_cannot_and_auto_takes_them() -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 100, (400, 4)).astype(float)
+    quality = 0.6 + 0.2 * ((counts[:, 0] > 30) & (counts[:, 0] < 70)) + 0.005 * rng.normal(size=400)
+    new = rng.integers(0, 100, (200, 4)).astype(float)
+    truth = 0.6 + 0.2 * ((new[:, 0] > 30) & (new[:, 0] < 70))
+    error = {k: np.mean((fit_predictor(counts, quality, k)(new) - truth) ** 2) for k in ("linear", "boosted")}
+    assert error["boosted"] < 0.2 * error["linear"]
+    assert fit_predictor(counts, quality, "auto").kind == "boosted"
+    straight = 0.5 + 0.002 * counts[:, 1] + 0.005 * rng.normal(size=400)
+    assert fit_predictor(counts, straight, "auto").kind == "linear"
+
+
+def test_the_gain_of_trees_is_highest_for_the_property_that_helps() -> None:
+    rng = np.random.default_rng(1)
+    has = rng.random((300, 6)) < 0.3
+    tried = mixtures(has, 200, 1)
+    counts = tried.astype(float) @ has
+    quality = 0.6 + 0.002 * counts[:, 2] - 0.001 * counts[:, 4] + 0.002 * rng.normal(size=200)
+    gain = Boosted.fit(counts, quality).gain(np.eye(6, dtype=bool))
+    assert gain.argmax() == 2
+    assert gain.argmin() == 4
+    assert Boosted.fit(counts, quality).gain(np.zeros((1, 6), bool))[0] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_an_unknown_regression_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"predictor='forest' is unknown; use one of linear, quadratic, boosted, or"):
+        fit_predictor(np.ones((30, 2)), np.ones(30), "forest")

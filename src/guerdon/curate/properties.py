@@ -4,8 +4,8 @@ Textual properties, from words, lengths and an encoder's vectors: overlap of ent
 embeddings, ROUGE-1, BERTScore (greedy matching of word vectors, here without context) and BERTScore adjusted for
 length, difference of lengths, lengths of prompt, of the shorter and of the longer response. Values in [0, 1] are cut
 at 1/3 and 2/3, lengths at the same quantiles of the *whole* set, before anything is taken out of it. Ranges are
-half-open, [low, high), so that a value on an edge is in exactly one. Names given to instances (subset, criterion, tags
-of a language model or of people) are properties of their own.
+half-open, [low, high), so that a value on an edge is in exactly one. Names given to instances (subset, criterion, the
+tags of a language model, :mod:`.tags`) are properties of their own; an instance may have several of a kind.
 
 Reference: Miranda et al. (2024), Hybrid Preferences, https://arxiv.org/abs/2410.19133.
 """
@@ -29,6 +29,14 @@ _WORD = re.compile(r"\w+")
 _ENTITY = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w-]+|\b\d[\d.,]*\b")
 
 
+Named = str | frozenset[str] | None
+"""What an instance is called: a name, several, or nothing."""
+
+
+def _values(named: Named) -> frozenset[str]:
+    return frozenset() if named is None else frozenset([named]) if isinstance(named, str) else named
+
+
 @dataclass(frozen=True)
 class Ranges:
     """Where values are cut: ``edges`` [2] by name; made on the whole set once, then used on any part or other set."""
@@ -38,13 +46,13 @@ class Ranges:
     """further properties: the values each of them takes"""
 
     @classmethod
-    def of(cls, values: Mapping[str, np.ndarray], named: Mapping[str, Sequence[str | None]] | None = None) -> Ranges:
+    def of(cls, values: Mapping[str, np.ndarray], named: Mapping[str, Sequence[Named]] | None = None) -> Ranges:
         """Cut ``values`` (by property, [n]): shares in thirds, lengths at their terciles; list what is ``named``."""
         edges = {}
         for name, value in values.items():
             low, high = np.quantile(value, [1 / 3, 2 / 3]) if name in LENGTHS else (1 / 3, 2 / 3)
             edges[name] = (float(low), float(high))
-        table = {k: tuple(sorted({v for v in column if v is not None})) for k, column in (named or {}).items()}
+        table = {k: tuple(sorted({v for one in column for v in _values(one)})) for k, column in (named or {}).items()}
         return cls(edges, table)
 
     @property
@@ -53,17 +61,15 @@ class Ranges:
         out = [f"{name}: {r}" for name in self.edges for r in RANGES]
         return out + [f"{name}: {v}" for name, values in self.names.items() for v in values]
 
-    def has(
-        self, values: Mapping[str, np.ndarray], named: Mapping[str, Sequence[str | None]] | None = None
-    ) -> np.ndarray:
+    def has(self, values: Mapping[str, np.ndarray], named: Mapping[str, Sequence[Named]] | None = None) -> np.ndarray:
         """bool [n, J] which properties each instance has."""
         columns = []
         for name, edges in self.edges.items():
             at = np.searchsorted(edges, values[name], side="right")
             columns += [at == k for k in range(3)]
         for name, known in self.names.items():
-            column = np.array((named or {})[name], dtype=object)
-            columns += [column == v for v in known]
+            column = [_values(one) for one in (named or {})[name]]
+            columns += [np.array([v in one for one in column]) for v in known]
         return np.stack(columns, axis=1).astype(bool)
 
 

@@ -2,17 +2,14 @@ r"""Who should label what: send the instances to people whose human label is pre
 
 On a pilot set with two labels an instance (people's, and a cheap judge's), many *mixtures* are tried: a random set of
 instances gets the human label, the rest the judge's, always the same number of pairs trains a reward, and its quality
-is measured. A ridge regression learns quality from how many human-labelled instances have each property
-(:mod:`.properties`), linear or with squares and products, its penalty by leave-one-out error. An instance's gain is
+is measured. A regression (:mod:`.mixture_regression`) learns quality from how many human-labelled instances have each
+property (:mod:`.properties`; those a language model names: :mod:`.tags`). Instances go by their predicted gain, or
+(``simulate``) of many mixtures of the budget's size the one predicted best is taken.
 
-    linear     sum of the coefficients of its properties
-    quadratic  f(its properties) - f(nothing)
-    simulate   none: of many mixtures of the budget's size, the one predicted best
-
-and the b instances of highest gain go to people. Mixtures of the same instances share the luck of their labels, and
-that is predictable without being of use elsewhere; so the verdict is reached on other *instances*: a regression on
-mixtures of one half must predict those of the other half, either way. Where it does not (R^2 <= 0.1, or no better than
-the mere number of human labels) there is "no routable structure": nothing is claimed, and any b instances are as good.
+Mixtures of the same instances share the luck of their labels, and that is predictable without being of use elsewhere;
+so the verdict is reached on other *instances*: a regression on mixtures of one half must predict those of the other
+half, either way. Where it does not (R^2 <= 0.1, or no better than the mere number of human labels) there is "no
+routable structure": nothing is claimed, and any b instances are as good.
 
 Reference: Miranda et al. (2024), Hybrid Preferences: Learning to Route Instances for Human vs. AI Feedback,
 https://arxiv.org/abs/2410.19133.
@@ -27,18 +24,20 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from guerdon.curate.properties import Ranges, textual
+from guerdon.curate.mixture_regression import Predictor, Ridge, fit_predictor
+from guerdon.curate.properties import Named, Ranges, textual
 from guerdon.curate.queue import Question, write_queue
 from guerdon.curate.step import Changes, Curated
+from guerdon.curate.tags import tag
 from guerdon.encode.base import Encoder
 from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.schema import SOURCES
 from guerdon.feedback.star import Feedback, Pairs
+from guerdon.generate.base import LanguageModel
+from guerdon.generate.load import load_language_model
 from guerdon.reward.learned.heads import LinearHead
 from guerdon.reward.learned.likelihood import BradleyTerry
 
-PREDICTORS = ("linear", "quadratic")
-PENALTIES = tuple(10.0**k for k in np.arange(-3, 5.1, 0.5))
 LEAST = 0.1
 """R^2 on unseen mixtures up to which there is nothing to route by."""
 
@@ -102,56 +101,6 @@ def mixtures(has: np.ndarray, count: int, seed: int = 0, budget: int | None = No
 
 
 @dataclass(frozen=True)
-class Predictor:
-    """Quality of a mixture from its counts of properties [J]: ridge on scaled counts (and squares and products)."""
-
-    kind: str
-    mean: np.ndarray
-    scale: np.ndarray
-    coefficients: np.ndarray
-    intercept: float
-    l2: float
-
-    @classmethod
-    def fit(cls, counts: np.ndarray, quality: np.ndarray, kind: str = "linear") -> Predictor:
-        """From m mixtures: ``counts`` [m, J], ``quality`` [m]; the penalty by leave-one-out error, in closed form."""
-        if kind not in PREDICTORS:
-            raise ConfigError(f"predictor={kind!r} is unknown; use one of {', '.join(PREDICTORS)}")
-        mean, sd = counts.mean(0), counts.std(0)
-        scale = np.where(sd > 0, 1 / np.where(sd > 0, sd, 1.0), 0.0)
-        x = _expand((counts - mean) * scale, kind)
-        center = x.mean(0)
-        u, s, vt = np.linalg.svd(x - center, full_matrices=False)
-        y = quality - quality.mean()
-        projected, best = u.T @ y, (np.inf, 1.0)
-        for l2 in PENALTIES:
-            shrink = s**2 / (s**2 + l2)
-            left = 1 - (u**2 @ shrink) - 1 / len(y)
-            error = float(np.mean(((y - u @ (shrink * projected)) / np.maximum(left, 1e-6)) ** 2))
-            best = min(best, (error, l2))
-        l2 = best[1]
-        coefficients = vt.T @ (s / (s**2 + l2) * projected)
-        return cls(kind, mean, scale, coefficients, float(quality.mean() - center @ coefficients), l2)
-
-    def __call__(self, counts: np.ndarray) -> np.ndarray:
-        """float64 [m] predicted quality of ``counts`` [m, J]."""
-        return _expand((counts - self.mean) * self.scale, self.kind) @ self.coefficients + self.intercept
-
-    def gain(self, has: np.ndarray) -> np.ndarray:
-        """float64 [n] predicted gain of a human label for instances with properties ``has`` [n, J]."""
-        rows = np.unique(has, axis=0, return_inverse=True)
-        value = self(rows[0].astype(float)) - self(np.zeros((1, has.shape[1])))
-        return value[rows[1].ravel()]
-
-
-def _expand(x: np.ndarray, kind: str) -> np.ndarray:
-    if kind == "linear":
-        return x
-    i, j = np.triu_indices(x.shape[1])
-    return np.concatenate([x, x[:, i] * x[:, j]], 1)
-
-
-@dataclass(frozen=True)
 class Router:
     """What the pilot taught. ``figures``: r2, spearman and rmse on unseen mixtures; r2_instances on mixtures of other
     instances, r2_by_number the same by the mere number of human labels; noise of the quality function; ``routable``
@@ -197,7 +146,7 @@ class Router:
         counts = tried.astype(float) @ has
         order = np.random.default_rng([seed, 972]).permutation(count)
         train, test = order[: int(0.8 * count)], order[int(0.8 * count) :]
-        found = Predictor.fit(counts[train], q[train], predictor)
+        found = fit_predictor(counts[train], q[train], predictor)
         said = found(counts[test])
         r2 = _r2(said, q[test], float(q[train].mean()))
         half = np.isin(np.arange(len(has)), np.random.default_rng([seed, 975]).permutation(len(has))[: len(has) // 2])
@@ -208,8 +157,8 @@ class Router:
             sides.append((masks, np.array([quality(m) for m in masks])))
         across, by_number = np.inf, np.inf
         for (one, q1), (two, q2) in (sides, sides[::-1]):
-            other = Predictor.fit(one.astype(float) @ has, q1, predictor)(two.astype(float) @ has)
-            plain = Predictor.fit(one.sum(1, keepdims=True).astype(float), q1)(two.sum(1, keepdims=True).astype(float))
+            other = fit_predictor(one.astype(float) @ has, q1, predictor)(two.astype(float) @ has)
+            plain = fit_predictor(one.sum(1, keepdims=True).astype(float), q1)(two.sum(1, keepdims=True).astype(float))
             across = min(across, _r2(other, q2, float(q2.mean())))
             by_number = min(by_number, _r2(plain, q2, float(q2.mean())))
         rank = (
@@ -228,7 +177,7 @@ class Router:
             "properties": float(j),
         }
         names = list(properties) if properties is not None else [f"property {k}" for k in range(j)]
-        return cls(Predictor.fit(counts, q, predictor), names, figures, across > LEAST and across > by_number)
+        return cls(fit_predictor(counts, q, predictor), names, figures, across > LEAST and across > by_number)
 
     def route(self, has: np.ndarray, budget: int | str, *, how: str = "gain", seed: int = 0) -> np.ndarray:
         """bool [n] which instances go to people: the ``budget`` of highest gain (``optimal``: all with a gain > 0).
@@ -249,7 +198,7 @@ class Router:
     def coefficients(self) -> list[tuple[str, float]]:
         """(property, gain of one human-labelled instance that has it), strongest first; linear predictors only."""
         p = self.predictor
-        if p.kind != "linear":
+        if not isinstance(p, Ridge) or p.kind != "linear":
             raise ConfigError("coefficients of single properties are those of predictor=linear")
         value = p.coefficients * p.scale
         return [(self.properties[k], float(value[k])) for k in np.argsort(-np.abs(value), kind="stable")]
@@ -329,6 +278,7 @@ def route(
     size: int | None = 7000,
     holdout: float = 0.3,
     encoder: str | Encoder = "minilm",
+    lm: str | LanguageModel | None = None,
     l2: float = 1e-3,
     queue: str | None = None,
     force: bool = False,
@@ -341,12 +291,13 @@ def route(
     budget : share of the instances that people label, in (0, 1], or optimal (all with a predicted gain)
     human : source of the dear labels
     other : source of the cheap labels
-    predictor : linear or quadratic
+    predictor : linear, quadratic, boosted (trees), or auto (the best of them on unseen mixtures)
     how : gain (highest first) or simulate (best predicted of 500 mixtures)
     mixtures : mixtures that are tried
     size : most pairs that a mixture trains on
     holdout : share of the prompts whose human labels measure quality
     encoder : what computes the features of rewards and properties
+    lm : a language model that tags the comparisons (hf:PATH or http://HOST:PORT/v1#MODEL); none: textual ones only
     l2 : ridge penalty of the rewards that are tried
     queue : file for questions about comparisons that only the judge has labelled and that belong to people
     force : route even where there is no routable structure
@@ -357,7 +308,8 @@ def route(
     if how not in ("gain", "simulate"):
         raise ConfigError(f"how={how!r}: use gain or simulate")
     pilot = Pilot.of(feedback, human, other)
-    work = Workbench.of(feedback, pilot, encoder, l2, size, holdout, seed)
+    model = load_language_model(lm) if lm is not None else None
+    work = Workbench.of(feedback, pilot, encoder, l2, size, holdout, seed, model)
     router = Router.learn(
         work.has[work.train],
         work.quality,
@@ -370,6 +322,8 @@ def route(
     b: int | str = "optimal" if budget == "optimal" else round(float(budget) * n)
     changes = Changes(feedback, by=f"routing by {predictor} regression", using=f"{mixtures} mixtures, seed {seed}")
     figures = {"routable": router.routable, "verdict": router.verdict, **_rounded(router.figures), "tied": pilot.tied}
+    if model is not None:
+        figures["untagged"] = work.untagged
     figures |= {"instances": n, "trained_on": int(work.train.sum()), "queue": queue}
     if not (router.routable or force):
         return changes.done({**figures, "to_people": 0, "cautions": [router.verdict + "; nothing was changed"]})
@@ -385,7 +339,7 @@ def route(
         has, questions = work.alone(feedback, pilot)
         due = router.route(has, "optimal" if b == "optimal" else round(float(budget) * len(has)), how="gain", seed=seed)
         asked = write_queue(queue, [q for q, d in zip(questions, due, strict=True) if d])
-    top = router.coefficients()[:15] if predictor == "linear" else []
+    top = router.coefficients()[:15] if router.predictor.kind == "linear" else []
     figures |= {"to_people": int(chosen.sum()), "asked": asked, "coefficients": [[k, round(v, 8)] for k, v in top]}
     return changes.done(figures)
 
@@ -400,6 +354,9 @@ class Workbench:
     train: np.ndarray
     quality: MixtureQuality
     encoder: Encoder
+    model: LanguageModel | None = None
+    untagged: int = 0
+    """instances that the language model did not tag"""
 
     @classmethod
     def of(
@@ -411,13 +368,14 @@ class Workbench:
         size: int | None = None,
         holdout: float = 0.3,
         seed: int = 0,
+        model: LanguageModel | None = None,
     ) -> Workbench:
         """Properties of all instances (ranges cut before any split), quality on the prompts held out."""
         from guerdon.encode import load_encoder
         from guerdon.reward.learned.features import FeatureScaling
 
         opened = load_encoder(encoder) if isinstance(encoder, str) else encoder
-        values, named = _described(feedback, pilot.a, pilot.b, [v[0] for v in pilot.by_human], opened)
+        values, named, untagged = _described(feedback, pilot.a, pilot.b, [v[0] for v in pilot.by_human], opened, model)
         ranges = Ranges.of(values, named)
         prompts = np.unique(pilot.prompt)
         held = np.random.default_rng([seed, 974]).permutation(prompts)[: max(1, round(holdout * len(prompts)))]
@@ -435,13 +393,13 @@ class Workbench:
         quality = MixtureQuality(
             z[train], pilot.human[train], pilot.other[train], z[~train], pilot.human[~train], l2, size, seed
         )
-        return cls(ranges, ranges.has(values, named), train, quality, opened)
+        return cls(ranges, ranges.has(values, named), train, quality, opened, model, untagged)
 
     def alone(self, feedback: Feedback, pilot: Pilot) -> tuple[np.ndarray, list[Question]]:
         """(properties, questions) of the comparisons that no person has labelled."""
         rows = [v[0] for v in pilot.alone]
         items = np.array([feedback.items[feedback.offsets[j] : feedback.offsets[j + 1]] for j in rows])
-        values, named = _described(feedback, items[:, 0], items[:, 1], rows, self.encoder)
+        values, named, _ = _described(feedback, items[:, 0], items[:, 1], rows, self.encoder, self.model)
         has = self.ranges.has(values, named)
         c = feedback.candidates
         why = "predicted to help the reward more than the judge's label"
@@ -449,21 +407,31 @@ class Workbench:
 
 
 def _described(
-    feedback: Feedback, a: np.ndarray, b: np.ndarray, judgement: Sequence[int], encoder: Encoder
-) -> tuple[dict[str, np.ndarray], dict[str, list[str | None]]]:
-    """Textual properties, and the names (subset, criterion) where there are several."""
+    feedback: Feedback,
+    a: np.ndarray,
+    b: np.ndarray,
+    judgement: Sequence[int],
+    encoder: Encoder,
+    model: LanguageModel | None,
+) -> tuple[dict[str, np.ndarray], dict[str, list[Named]], int]:
+    """(textual properties; names: subset, criterion where there are several, a model's tags; how many are untagged)."""
     c = feedback.candidates
     texts = ([column[i] for i in at] for column, at in ((c.prompts, a), (c.responses, a), (c.responses, b)))
     prompts, first, second = texts
     values = textual(prompts, first, second, encoder)
-    named = {}
+    named: dict[str, list[Named]] = {}
     for name, table, codes in (
         ("subset", feedback.subsets, feedback.subset),
         ("criterion", feedback.criteria, feedback.criterion),
     ):
         if 1 < len(table) <= 50:
             named[name] = [table[codes[j]] if codes[j] >= 0 else None for j in judgement]
-    return values, named
+    if model is None:
+        return values, named, 0
+    tags = tag(model, prompts, first, second)
+    for name, column in tags.columns.items():
+        named[name] = list(column)
+    return values, named, sum(reason is not None for reason in tags.reason)
 
 
 def _rounded(figures: dict[str, float]) -> dict[str, Any]:
