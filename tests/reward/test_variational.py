@@ -283,13 +283,17 @@ def test_annealing_starts_low_and_comes_again():
 
 def test_ragged_people_merge_and_pad():
     one = Posteriors(
-        ("a", "b"), np.eye(2), np.zeros((2, 2)), np.array([1, 2]), np.array([0, 1, 3]), np.ones((3, 4), "f")
-    )
-    two = replace(one, users=("b", "c"), tokens=2 * one.tokens)
+        ("a", "b"), np.eye(2), np.zeros((2, 2)), np.array([1, 2]), np.array([0, 1, 3]), np.ones((3, 4), "f"),
+        np.zeros((2, 3), "f"),
+    )  # fmt: skip
+    two = replace(one, users=("b", "c"), tokens=2 * one.tokens, evidence=one.evidence + 1)
     both = one.merged(two)
     assert both.users == ("a", "b", "c")
     assert both.offsets.tolist() == [0, 1, 2, 4]
     assert both.tokens[:, 0].tolist() == [1, 2, 2, 2]
+    assert both.evidence[:, 0].tolist() == [0, 1, 1]
+    again = Posteriors.from_arrow(both.to_arrow(), 2, 4, bank=3)
+    assert again.evidence.tolist() == both.evidence.tolist()
     values, mask = padded(both.tokens, both.offsets)
     assert mask.sum(1).tolist() == [1, 1, 2]
     assert values[~mask].sum() == 0
@@ -313,3 +317,68 @@ def test_expected_preferences_are_on_one_scale():
     assert scores.status[3] == "abstained"
     with pytest.raises(ConfigError, match="reference set is empty"):
         ExpectedPreference(timid, Candidates([], []))
+
+
+# ------------------------------------------------------------------ whoever would have answered like this
+
+
+@pytest.fixture(scope="module")
+def by_people(world) -> VariationalReward:
+    return world.fit(inference="people")
+
+
+def test_people_are_found_among_those_known_and_saved(world, by_people):
+    known = by_people.adapt(world.shots(8))
+    assert world.accuracy(known) > 0.9
+    again = VariationalReward(encoder=world.pool.encoder(), **known.settings)
+    again.restore(known.arrays())
+    again.restore_people(known.people_table())
+    table = known.score_table(world.test.candidates, list(world.test.users))
+    np.testing.assert_allclose(again.score_table(world.test.candidates, list(world.test.users)), table, atol=1e-6)
+    more = world.people.history(count=4, users=world.strangers, seed=9)
+    later, at_once = again.adapt(more), by_people.adapt(Feedback.concatenate([world.shots(8), more]))
+    np.testing.assert_allclose(
+        later.score_table(world.test.candidates, list(world.test.users)),
+        at_once.score_table(world.test.candidates, list(world.test.users)),
+        atol=1e-3,
+    )
+
+
+def test_the_evidence_is_the_likelihood_of_the_answers(world, by_people):
+    shots = world.shots(3)
+    known = by_people.adapt(shots)
+    name = world.people.users[int(world.strangers[0])]
+    mine = known.people.evidence[known.people.index[name]]
+    pairs = shots.pairs()
+    x = known._wide(known.x(shots.candidates))
+    slow = np.zeros(len(known.bank))
+    for row in np.flatnonzero(pairs.user == shots.users.index(name)):
+        won, lost = (pairs.a[row], pairs.b[row]) if pairs.p[row] > 0.5 else (pairs.b[row], pairs.a[row])
+        for i, z in enumerate(known.bank):
+            both = [known.decoder(torch.as_tensor(np.concatenate([x[side], z]))).item() for side in (won, lost)]
+            slow[i] -= np.log1p(np.exp(-(both[0] - both[1])))
+    np.testing.assert_allclose(mine, slow, atol=1e-4)
+
+
+def test_chosen_questions_beat_random_ones_where_people_are_found_among_those_known(world, by_people):
+    """One question that tells the two types apart against one at random."""
+    rng = np.random.default_rng(3)
+    prompts = rng.choice(world.people.train, 60, replace=False)
+    pair = world.pool.members[prompts][:, :2]
+    c = world.pool.candidates
+    a, b = c.take(pair[:, 0]), c.take(pair[:, 1])
+    names = [world.people.users[int(i)] for i in world.strangers]
+    gap = world.people.utilities(world.strangers, pair[:, 0]) - world.people.utilities(world.strangers, pair[:, 1])
+
+    def said(asked: np.ndarray) -> Feedback:
+        return Feedback.of(
+            Judgement(a.prompts[q], (a.responses[q], b.responses[q]), (float(g), 1.0 - float(g)), user=name)
+            for i, name in enumerate(names)
+            for q, g in zip(asked[i], gap[i, asked[i]] > 0, strict=True)
+        )
+
+    chosen = by_people.information(list(names), a, b).argsort(1)[:, ::-1][:, :1]
+    random = rng.random((len(names), 60)).argsort(1)[:, :1]
+    assert world.accuracy(by_people.adapt(said(chosen))) > world.accuracy(by_people.adapt(said(random))) + 0.02
+    index, nats = by_people.next_query(None, a, b)
+    assert nats[index] == nats.max() > 0.5  # one answer tells two opposed types apart: log 2 = 0.69 nats

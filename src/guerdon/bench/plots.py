@@ -95,6 +95,27 @@ def shots(curve: ShotCurve) -> str:
     return _svg(draw, 6.4, 3.9, "shots", "Accuracy against shots")
 
 
+def best_of_n(counts: Sequence[int], rows: Sequence[tuple[str, Sequence[Figure]]], unit: str = "value") -> str:
+    """True value of the best of n against n (and the nats it costs), a line a reward; the first has its intervals."""
+
+    def draw(ax: Axes) -> None:
+        from guerdon.bench.best_of_n import kl
+
+        x = np.log2(np.array(counts, dtype=float))
+        for i, (name, figures) in enumerate(rows):
+            y, low, high = (np.array([getattr(f, k) for f in figures]) for k in ("value", "low", "high"))
+            color, style = (ACCENT, "-") if not i else (SOFT, ["--", ":", "-."][(i - 1) % 3])
+            ax.plot(x, y, color=color, linestyle=style, marker="o" if not i else "", markersize=4, label=_short(name))
+            if not i:
+                ax.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+        ax.set_xticks(x, [f"{n:,}\n{float(kl(n)):.1f} nats" for n in counts])
+        ax.set_xlabel("n, and how far the best of n is from the policy at most")
+        ax.set_ylabel(unit)
+        ax.legend(frameon=False, fontsize=9)
+
+    return _svg(draw, 7.2, 3.6, "best-of-n", "True value of the best of n")
+
+
 def groups(parts: Sequence[Group], overall: float) -> str:
     """Accuracy of each group with its interval, and everything's as a line."""
     rows = [(g.name, g.figures["accuracy"]) for g in parts]

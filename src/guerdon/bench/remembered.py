@@ -48,6 +48,22 @@ def remembered(
     return kind(reward, fingerprint, folder, batch=batch, progress=progress)
 
 
+def kept(
+    reward: Reward, spec: str, *, always: bool = False, progress: Callable[[int, int], None] | None = None
+) -> Reward:
+    """``reward`` with its scores kept in the cache folder where scoring takes long and what it computes has a name.
+
+    always   rules, too, which are cheap as a rule
+    """
+    from guerdon.encode.cache import cache_root
+    from guerdon.reward.load import fingerprint
+
+    root = cache_root()
+    if root is None or hasattr(reward, "encoder") or (spec.startswith("rule:") and not always):
+        return reward  # features are cached already
+    return remembered(reward, fingerprint(spec), root / "scores", progress=progress)
+
+
 class Remembered(Reward):
     """See :func:`remembered`."""
 

@@ -70,7 +70,8 @@ class Posteriors:
     """What is known of u people: their embedded comparisons and the posterior that follows from them.
 
     mean, log_variance float64 [u, L]; votes int [u]; offsets int [u + 1]: person i owns ``tokens``
-    [offsets[i]:offsets[i + 1]], float32 [m, width], oldest first
+    [offsets[i]:offsets[i + 1]], float32 [m, width], oldest first. ``evidence`` float32 [u, b] of a bank of people
+    (:mod:`.people_bank`), b = 0 where the posterior is the encoder's
     """
 
     users: tuple[str, ...]
@@ -79,6 +80,7 @@ class Posteriors:
     votes: np.ndarray
     offsets: np.ndarray
     tokens: np.ndarray
+    evidence: np.ndarray
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -86,10 +88,11 @@ class Posteriors:
         return {user: i for i, user in enumerate(self.users)}
 
     @classmethod
-    def empty(cls, latent: int, width: int) -> Posteriors:
+    def empty(cls, latent: int, width: int, bank: int = 0) -> Posteriors:
         """Nobody."""
         none, tokens = np.zeros((0, latent)), np.zeros((0, width), dtype=np.float32)
-        return cls((), none, none, np.zeros(0, np.int64), np.zeros(1, np.int64), tokens)
+        evidence = np.zeros((0, bank), dtype=np.float32)
+        return cls((), none, none, np.zeros(0, np.int64), np.zeros(1, np.int64), tokens, evidence)
 
     def take(self, rows: np.ndarray) -> Posteriors:
         """The people at ``rows``."""
@@ -97,7 +100,8 @@ class Posteriors:
         ends = np.concatenate([[0], np.cumsum(size)])
         flat = np.repeat(self.offsets[:-1][rows] - ends[:-1], size) + np.arange(ends[-1])
         users = tuple(self.users[i] for i in rows)
-        return Posteriors(users, self.mean[rows], self.log_variance[rows], self.votes[rows], ends, self.tokens[flat])
+        columns = (self.mean[rows], self.log_variance[rows], self.votes[rows])
+        return Posteriors(users, *columns, ends, self.tokens[flat], self.evidence[rows])
 
     def merged(self, other: Posteriors) -> Posteriors:
         """Everybody of both; rows of ``other`` win."""
@@ -109,10 +113,11 @@ class Posteriors:
             np.concatenate([mine.votes, other.votes]),
             np.concatenate([mine.offsets, mine.offsets[-1] + other.offsets[1:]]),
             np.concatenate([mine.tokens, other.tokens]),
+            np.concatenate([mine.evidence, other.evidence]),
         )
 
     def to_arrow(self) -> pa.Table:
-        """As an Arrow table: user, votes, mean, log_variance, tokens (flattened)."""
+        """As an Arrow table: user, votes, mean, log_variance, tokens (flattened), evidence where there is some."""
         import pyarrow as pa
 
         def rows(values: np.ndarray, kind: pa.DataType) -> pa.ListArray:
@@ -121,18 +126,19 @@ class Posteriors:
 
         flat = pa.array(self.offsets * self.tokens.shape[1], pa.int64())
         tokens = pa.LargeListArray.from_arrays(flat, pa.array(self.tokens.ravel(), pa.float32()))
-        return pa.table(
-            {
-                "user": pa.array(self.users, pa.string()),
-                "votes": pa.array(self.votes, pa.int64()),
-                "mean": rows(self.mean, pa.float64()),
-                "log_variance": rows(self.log_variance, pa.float64()),
-                "tokens": tokens,
-            }
-        )
+        columns = {
+            "user": pa.array(self.users, pa.string()),
+            "votes": pa.array(self.votes, pa.int64()),
+            "mean": rows(self.mean, pa.float64()),
+            "log_variance": rows(self.log_variance, pa.float64()),
+            "tokens": tokens,
+        }
+        if self.evidence.shape[1]:
+            columns["evidence"] = rows(self.evidence, pa.float32())
+        return pa.table(columns)
 
     @classmethod
-    def from_arrow(cls, table: pa.Table, latent: int, width: int) -> Posteriors:
+    def from_arrow(cls, table: pa.Table, latent: int, width: int, bank: int = 0) -> Posteriors:
         """From a table that :meth:`to_arrow` made for these sizes."""
         n = table.num_rows
 
@@ -144,6 +150,9 @@ class Posteriors:
         if len(mean) != n * latent or len(log_variance) != n * latent or (lengths % width).any():
             raise ModelError(f"people.parquet does not fit a reward of {latent} latent dimensions; save it again")
         offsets = np.concatenate([[0], np.cumsum(lengths // width)])
+        evidence = flat("evidence") if bank and "evidence" in table.column_names else np.zeros(n * bank)
+        if len(evidence) != n * bank:
+            raise ModelError(f"people.parquet does not fit a reward with a bank of {bank} people; save it again")
         return cls(
             tuple(table.column("user").to_pylist()),
             mean.astype(np.float64).reshape(n, latent),
@@ -151,6 +160,7 @@ class Posteriors:
             np.array(table.column("votes").to_pylist(), dtype=np.int64),
             offsets,
             tokens.astype(np.float32).reshape(-1, width),
+            evidence.astype(np.float32).reshape(n, bank),
         )
 
 

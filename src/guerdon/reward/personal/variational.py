@@ -34,6 +34,7 @@ from guerdon.feedback.star import Feedback, Pairs
 from guerdon.reward.base import Scores
 from guerdon.reward.learned.fitted import FeatureReward, Prepared
 from guerdon.reward.learned.networks import Schedule, mlp, train
+from guerdon.reward.personal import people_bank
 from guerdon.reward.personal.contexts import ContextDraws, Posteriors, blocks, chosen_first, padded, question
 from guerdon.reward.personal.people import ADAPT_PAIRS
 from guerdon.reward.personal.selection import Evidence, FewShot, gain, pairs_of_people, within_person
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+INFERENCES = ("encoder", "people")
 TRUST = (0.0, 0.25, 0.5, 0.75, 1.0)
 HELD, MOST_HELD = 0.2, 200
 """Share of the people held out for stopping, trust and the collapse test, and the most of them."""
@@ -78,6 +80,8 @@ class VariationalReward(FeatureReward):
     survey : contexts come only from the so many most answered comparisons, or null (all)
     controversial : the second half of training sees only comparisons that people answered both ways
     prior : learned (trust in contexts from held-out people), none (full trust), or a fixed trust in (0, 1]
+    inference : encoder (what comparisons are read as), or people: whoever of the people fitted to would have answered
+        like this, which holds for questions that were chosen, too (:mod:`.people_bank`)
     samples : posterior samples of std and prefer
     learning_rate : AdamW step
     weight_decay : AdamW weight decay
@@ -103,6 +107,7 @@ class VariationalReward(FeatureReward):
         survey: int | None = None,
         controversial: bool = False,
         prior: str | float = "learned",
+        inference: str = "encoder",
         samples: int = 16,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-2,
@@ -121,15 +126,18 @@ class VariationalReward(FeatureReward):
                 raise ConfigError(f"{name}={value!r}: use a number in [0, {high:g}]")
         if prior not in ("learned", "none") and (isinstance(prior, str) or not 0 < prior <= 1):
             raise ConfigError(f"prior={prior!r}: use learned, none, or a number in (0, 1]")
+        if inference not in INFERENCES:
+            raise ConfigError(f"inference={inference!r}: use one of {', '.join(INFERENCES)}")
         self.name = "variational"
         settings = {
             "latent": latent, "hidden": hidden, "context": context, "kl_weight": kl_weight, "cycles": cycles,
             "floor": floor, "empty": empty, "survey": survey, "controversial": controversial, "prior": prior,
-            "samples": samples, "learning_rate": learning_rate, "weight_decay": weight_decay, "epochs": epochs,
-            "batch": batch, "max_pairs": max_pairs, "seed": seed,
+            "inference": inference, "samples": samples, "learning_rate": learning_rate, "weight_decay": weight_decay,
+            "epochs": epochs, "batch": batch, "max_pairs": max_pairs, "seed": seed,
         }  # fmt: skip
         super().__init__(encoder, settings)
         self.trust = 0.0
+        self.bank = np.zeros((0, latent))
         self.people = Posteriors.empty(latent, hidden)
         self._build(1)
 
@@ -166,6 +174,7 @@ class VariationalReward(FeatureReward):
         self._build(x.shape[1])
         fitting, held = pairs.take(~aside), pairs.take(aside)
         course = self._train(x, fitting, held if count else fitting, bool(count), progress)
+        self.bank = self._bank(fitting, x) if s["inference"] == "people" else self.bank[:0]
         found = self._weigh(data, x, fitting, held if count else fitting)
         for caution in found["cautions"]:
             log.warning("%s", caution)
@@ -334,7 +343,30 @@ class VariationalReward(FeatureReward):
         order = order[votes[person[order]] - within_person(person[order]) <= KEPT]
         offsets = np.concatenate([[0], np.cumsum(np.bincount(person[order], minlength=n))])
         tokens = self._tokens(pairs.take(order), x)
-        return Posteriors(users, *self._read(tokens, offsets), votes, offsets, tokens)
+        if not len(self.bank):
+            nothing = np.zeros((n, 0), dtype=np.float32)
+            return Posteriors(users, *self._read(tokens, offsets), votes, offsets, tokens, nothing)
+        evidence = self._evidence(pairs.take(keep), person[keep], n, x)
+        return Posteriors(users, *people_bank.moments(self.bank, evidence), votes, offsets, tokens, evidence)
+
+    def _bank(self, pairs: Pairs, x: np.ndarray) -> np.ndarray:
+        """float64 [b, L] what the encoder reads of people, at most 256 of them."""
+        codes, person = np.unique(pairs.user, return_inverse=True)
+        mean = self._posteriors(pairs, person, len(codes), x).mean
+        some = np.random.default_rng([self.settings["seed"], 72]).permutation(len(mean))[: people_bank.MOST]
+        return mean[np.sort(some)]
+
+    def _evidence(self, pairs: Pairs, person: np.ndarray, n: int, x: np.ndarray) -> np.ndarray:
+        """float32 [n, b] log-likelihood of each person's comparisons [m] under each of the bank."""
+        won, lost = chosen_first(pairs)
+        items, at = np.unique(np.concatenate([won, lost]), return_inverse=True)
+        b = len(self.bank)
+        item, one = np.repeat(np.arange(len(items)), b), np.tile(np.arange(b), len(items))
+        utility = self._utilities(x[items], self.bank[:, None], item, one).reshape(len(items), b)
+        each = people_bank.log_likelihood(utility[at[: len(won)]] - utility[at[len(won) :]])
+        out = np.zeros((n, b))
+        np.add.at(out, person, each)
+        return out.astype(np.float32)
 
     def _infer(self, feedback: Feedback, x: np.ndarray, known: Posteriors | None = None) -> Posteriors:
         """Everybody in ``feedback``, read all at once; what people in ``known`` said before counts on."""
@@ -354,9 +386,11 @@ class VariationalReward(FeatureReward):
         late = np.bincount(owner, minlength=len(codes))[owner] - within_person(owner) <= KEPT
         owner, tokens = owner[late], tokens[late]
         offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(codes)))])
-        votes = fresh.votes.copy()
+        votes, evidence = fresh.votes.copy(), fresh.evidence.copy()
         votes[here] += before.votes
-        return Posteriors(fresh.users, *self._read(tokens, offsets), votes, offsets, tokens)
+        evidence[here] += before.evidence
+        mine = people_bank.moments(self.bank, evidence) if len(self.bank) else self._read(tokens, offsets)
+        return Posteriors(fresh.users, *mine, votes, offsets, tokens, evidence)
 
     def adapt(self, feedback: Feedback) -> Self:
         """A copy that also knows the people of ``feedback``: their comparisons are read, nothing is trained."""
@@ -385,8 +419,15 @@ class VariationalReward(FeatureReward):
         return np.concatenate([self.people.mean, np.zeros((1, self.settings["latent"]))])[rows]
 
     def samples(self, users: list[str | None], count: int | None = None) -> np.ndarray:
-        """float64 [u, S, L] samples of each person's posterior, on the sphere of training; the same noise for all."""
+        """float64 [u, S, L] samples of each person's posterior, on the sphere of training; the same noise for all.
+
+        With ``inference="people"`` they are people of the bank, evenly over the posterior.
+        """
         s = self.settings
+        if len(self.bank):
+            known = np.concatenate([self.people.evidence, np.zeros((1, len(self.bank)), dtype=np.float32)])
+            rows = [self.people.index.get(user, -1) if user is not None else -1 for user in users]
+            return people_bank.draws(self.bank, known[rows], int(s["samples"] if count is None else count))
         size = (int(s["samples"] if count is None else count), int(s["latent"]))
         noise = np.random.default_rng([s["seed"], 71]).normal(size=size)
         rows = [self.people.index.get(user, -1) if user is not None else -1 for user in users]
@@ -489,7 +530,7 @@ class VariationalReward(FeatureReward):
 
     # ------------------------------------------------------------------ asking
 
-    def information(self, users: list[str | None], a: Candidates, b: Candidates, samples: int = 64) -> np.ndarray:
+    def information(self, users: list[str | None], a: Candidates, b: Candidates, samples: int = 128) -> np.ndarray:
         """float64 [u, n] nats that each person's answer to each question a[i] against b[i] tells about them.
 
         Mutual information of answer and latent person, H(mean p) - mean H(p) over posterior samples (the prior's for
@@ -515,6 +556,7 @@ class VariationalReward(FeatureReward):
         parts = (("reader", self.reader), ("decoder", self.decoder))
         return {
             "trust": np.array([self.trust]),
+            "bank": self.bank,
             **self.features.arrays(),
             **{f"{part}.{k}": v.numpy() for part, net in parts for k, v in net.state_dict().items()},
         }
@@ -527,7 +569,8 @@ class VariationalReward(FeatureReward):
             net.double().load_state_dict(
                 {k[len(part) + 1 :]: torch.as_tensor(v) for k, v in arrays.items() if k.startswith(f"{part}.")}
             )
-        self.people = Posteriors.empty(self.settings["latent"], self.settings["hidden"])
+        self.bank = arrays.get("bank", self.bank)
+        self.people = Posteriors.empty(self.settings["latent"], self.settings["hidden"], len(self.bank))
 
     def people_table(self) -> pa.Table:
         """The people as an Arrow table: user, votes, mean, log_variance, tokens (their embedded comparisons)."""
@@ -535,7 +578,7 @@ class VariationalReward(FeatureReward):
 
     def restore_people(self, table: pa.Table) -> None:
         """Take the people back."""
-        self.people = Posteriors.from_arrow(table, self.settings["latent"], self.settings["hidden"])
+        self.people = Posteriors.from_arrow(table, self.settings["latent"], self.settings["hidden"], len(self.bank))
 
 
 def _entropy(p: np.ndarray) -> np.ndarray:
