@@ -116,6 +116,23 @@ def best_of_n(counts: Sequence[int], rows: Sequence[tuple[str, Sequence[Figure]]
     return _svg(draw, 7.2, 3.6, "best-of-n", "True value of the best of n")
 
 
+def matrix(names: Sequence[str], values: np.ndarray, title: str) -> str:
+    """Shares [row, column] of named rows over named columns as shades with their numbers; row 0 on top."""
+
+    def draw(ax: Axes) -> None:
+        ax.imshow(values, cmap="RdBu", vmin=-0.4, vmax=1.4, aspect="auto")
+        for (i, j), v in np.ndenumerate(values):
+            ax.text(j, i, "–" if np.isnan(v) else f"{100 * v:.1f} %", ha="center", va="center", fontsize=10)
+        ax.set_xticks(range(len(names)), list(names))
+        ax.set_yticks(range(len(names)), list(names))
+        ax.set(xlabel="the wrong response's style", ylabel="the right one's")
+        ax.tick_params(length=0)
+        for side in ax.spines.values():
+            side.set_visible(False)
+
+    return _svg(draw, 5.4, 3.2, "matrix", title)
+
+
 def groups(parts: Sequence[Group], overall: float) -> str:
     """Accuracy of each group with its interval, and everything's as a line."""
     rows = [(g.name, g.figures["accuracy"]) for g in parts]

@@ -50,8 +50,8 @@ def judge(
 
     Rows hold a prompt and a response, or a prompt and a list of responses. --pairwise and --listwise (and --by agent)
     judge the responses to a prompt together: the list of a row, or rows of the same prompt that follow each other. What
-    gets no verdict has a null score, a status and a reason. The bill is on stderr; a server's replies are cached, so
-    that judging again is free.
+    gets no verdict has a null score, a status and a reason. --tools adds what was called as a trace. The bill is on
+    stderr; a server's replies are cached, so that judging again is free.
     """
     from pathlib import Path
 
@@ -66,7 +66,7 @@ def judge(
     chosen = {"pairwise": pairwise, "listwise": listwise, "reference": reference}
     spec = spec_of(lm, given | {"tools": tools, "votes": votes, "budget": budget}, chosen, settings)
     reward = load(spec)
-    columns = Columns(column, ("rationale", "votes"))
+    columns = Columns(column, ("rationale", "votes", *(("trace",) if tools else ())))
     tally = Tally(reward)
     options = {"names": mapping(names), "user": user, "criterion": criterion, "skip_bad": skip_bad}
     compares = type(reward).score is Reward.score  # it has no score of one response alone
@@ -269,6 +269,8 @@ class Tally:
         for name in (key.removesuffix("_lists") for key in cost if key.endswith("_lists")):
             share = cost[f"{name}_lists"] / max(cost["lists"], 1)
             out.append(f"{name}: checked on {share:.1%} of {cost['lists']:,.0f} lists")
+        if cost.get("tool_calls"):
+            out.append(f"tools: {cost['tool_calls']:,.0f} calls, {cost.get('tool_errors', 0):,.0f} of them errors")
         if cost:
             tokens = cost.get("prompt_tokens", 0) + cost.get("completion_tokens", 0)
             text = f"bill: {cost.get('calls', 0):,.0f} calls, {tokens:,.0f} tokens"

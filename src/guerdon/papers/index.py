@@ -295,7 +295,7 @@ _ROWS = [
     _row(74, "rmb", "RMB", 2024, "2410.09893", "bench",
          "RMB: Comprehensively Benchmarking Reward Models in LLM Alignment",
          "49 real scenarios with pairs and with best-of-n lists whose best answer must beat every loser"),
-    _row(75, "themis-tool-rm", "Themis", 2023, "2310.01045", "reward/verify + reward/learned",
+    _row(75, "themis-tool-rm", "Themis", 2023, "2310.01045", "reward/judge + reward/learned",
          "Tool-Augmented Reward Modeling",
          "a reward model that calls tools, writes a rationale, then a scalar; trained on the trace and on pairs"),
     _row(76, "ipo-implicit", "IPO (implicit)", 2025, "2502.16182", "reward/judge",

@@ -97,5 +97,6 @@ RM_BENCH = Suite(
     unit="duel",
     summary=summary,
     subset=style_cells,
+    matrix=STYLES,
     paper="arXiv:2410.16184",
 )

@@ -85,6 +85,7 @@ class Suite:
     credit     (feedback, what was said, judgement of each item, its credit) to the credit, where a rule is not enough
     subset     (feedback, duels) to the subset of each item, where that is not the judgement's own
     expected   subsets that must be there; without one the result is partial
+    matrix     styles whose duels have figures ``A over B``; the report shows them as a matrix
     extra      further figures of (feedback, duels, what was said), by name
     paper      reference
     """
@@ -104,6 +105,7 @@ class Suite:
     subset: Callable[[Feedback, Duels], list[str]] | None = None
     expected: tuple[str, ...] = ()
     extra: Callable[[Feedback, Duels, Said], dict[str, float]] | None = None
+    matrix: tuple[str, ...] = ()
     paper: str = ""
     notes: tuple[str, ...] = field(default=())
 

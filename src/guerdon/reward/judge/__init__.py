@@ -20,6 +20,8 @@ _HOMES = {
     "PrincipledJudge": "guerdon.reward.judge.principles",
     "Standard": "guerdon.reward.judge.standard",
     "Standards": "guerdon.reward.judge.standard",
+    "ToolJudge": "guerdon.reward.judge.tool_judge",
+    "ToolPairs": "guerdon.reward.judge.tool_judge",
     "WrittenCriteria": "guerdon.reward.judge.criteria",
     "WrittenStandard": "guerdon.reward.judge.standard",
     "open_judge": "guerdon.reward.judge.spec",
@@ -42,6 +44,8 @@ __all__ = [
     "RubricLearner",
     "Standard",
     "Standards",
+    "ToolJudge",
+    "ToolPairs",
     "WrittenCriteria",
     "WrittenStandard",
     "open_judge",
@@ -62,6 +66,7 @@ if TYPE_CHECKING:
     from guerdon.reward.judge.rubric_learning import RubricLearner
     from guerdon.reward.judge.spec import open_judge
     from guerdon.reward.judge.standard import Standard, Standards, WrittenStandard
+    from guerdon.reward.judge.tool_judge import ToolJudge, ToolPairs
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from guerdon.errors import ConfigError
-from guerdon.feedback.messages import as_text
+from guerdon.feedback.messages import Text, as_text
 from guerdon.feedback.schema import Candidates
 from guerdon.generate.base import LanguageModel
 from guerdon.reward.base import Reward, Scores
@@ -76,6 +76,10 @@ class PointwiseJudge(Reward):
         """The question about one response, by some criteria; judges that ask in other words override it."""
         return templates.render("pointwise", ending, kind, criteria, blocks, self.labels, unsure=self.asker.unsure)
 
+    def blocks(self, candidates: Candidates, i: int, responses: list[tuple[str, Text]]) -> list[tuple[str, str]]:
+        """The named untrusted texts of question i; judges that show more override it."""
+        return untrusted(candidates, i, responses)
+
     def score(self, candidates: Candidates) -> Scores:
         """Scores on the scale. ``detail``: rationale, votes, mass, and each criterion's score of a rubric."""
         n = len(candidates)
@@ -90,7 +94,7 @@ class PointwiseJudge(Reward):
             elif standard is not None:
                 parts.append((i, standard.kind, standard.criteria))
             questions_of.append(slice(begin, len(parts)))
-        views = [untrusted(candidates, i, [("response", candidates.responses[i])]) for i in range(n)]
+        views = [self.blocks(candidates, i, [("response", candidates.responses[i])]) for i in range(n)]
 
         def make(ending: str) -> list[Question]:
             return [self.question(ending, kind, part, views[i]) for i, kind, part in parts]

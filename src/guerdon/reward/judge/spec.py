@@ -11,8 +11,9 @@ a text or a file, principles and rubrics are files (JSON, YAML, or a line each) 
 the model for each request (:mod:`.criteria`), and so are principles, in the same reply as the grades, where none are
 given or ``principles=self`` (:mod:`.principles`). ``by=described`` takes a rubric that describes each verdict and
 tells the protocol (:mod:`.described`), ``by=agent`` a preference (``base=REWARD``) with checks of facts and constraints
-where a request needs them (:mod:`.agent`). ``protocol`` is pointwise, pairwise, listwise, reference (chance against
-the row's reference answer) or group (against a random response of the group). ``meta=REWARD`` chooses between votes;
+where a request needs them (:mod:`.agent`). ``protocol`` is pointwise, pairwise, listwise, reference (chance against the
+row's reference answer) or group (against a random response of the group). ``tools=calculator,search=FILE`` are called
+before the verdict (:mod:`.tools`, with ``turns``, ``seconds`` and ``longest``). ``meta=REWARD`` chooses between votes;
 ``budget=tokens=2e6`` (or calls, or money with price_in and price_out) ends what a server is asked. Other options belong
 to the judge (``scale``, ``how``, ``votes``, ``order`` ...) or the language model (``cache``, ``concurrency``,
 ``device`` ...). Values are percent-encoded, JSON or plain text.
@@ -51,6 +52,11 @@ PROTOCOLS: Mapping[str, Any] = {
     "reference": PairwiseJudge,
     "group": PairwiseJudge,
 }
+TOOLED: Mapping[Any, str] = {
+    PointwiseJudge: "guerdon.reward.judge.tool_judge:ToolJudge",
+    PairwiseJudge: "guerdon.reward.judge.tool_judge:ToolPairs",
+}
+"""Judges that can call tools before they judge, ``tools=NAMES``: the kind without tools -> ``module:class``."""
 AGAINST: Mapping[str, Any] = {"reference": AgainstReference, "group": GroupReference}
 WRITTEN: Mapping[str, str] = {"criteria": "guerdon.reward.judge.criteria:WrittenCriteria"}
 """Standards written for each question, ``by=NAME``: name -> ``module:class`` of a WrittenStandard. It is made with the
@@ -63,6 +69,7 @@ OPENERS: Mapping[str, str] = {
 """Judges with a protocol of their own, ``by=NAME``: name -> ``module:function`` of (model, options) that opens it."""
 BUDGET = ("calls", "tokens", "money", "price_in", "price_out")
 WHOLE = ("votes", "seed", "max_tokens", "orders", "window", "redraw", "least", "most", "tries", "samples")
+WHOLE += ("turns", "longest", "workers")
 WHOLE += ("results", "repairs")
 NUMBERS = ("confidence", "temperature", "min_mass", "clip", "extreme", "keep", "seconds")
 
@@ -86,11 +93,12 @@ def open_judge(spec: str) -> Reward:
     writer = _writer(options)
     standard = _standard(options) if writer is None else None
     kind = PROTOCOLS[protocol]
+    kinds = [kind, *([_tooled(kind, protocol)] if "tools" in options else [])]
     written = taken(options, keywords(writer)) if writer is not None else {}
     against = AGAINST.get(protocol)
     outer = taken(options, keywords(against)) if against is not None else {}
     meta = _meta(options)
-    settings = taken(options, [name for cls in (kind, Asker) for name in keywords(cls)])
+    settings = taken(options, [name for cls in (*kinds, Asker) for name in keywords(cls)])
     if meta is not None:
         if settings.get("votes", 1) < 2 and settings.get("orders", 4 if protocol == "listwise" else 1) < 2:
             raise ConfigError("judge: meta chooses between votes; give votes=8 or so")
@@ -98,7 +106,7 @@ def open_judge(spec: str) -> Reward:
     language_model = model_of(model, options)
     if writer is not None:
         standard = writer(language_model, **written)
-    judge = kind(language_model, standard, **settings)
+    judge = kinds[-1](language_model, standard, **settings)
     return against(judge, **outer) if against is not None else judge
 
 
@@ -142,6 +150,11 @@ def judge_digest(spec: str) -> str:
     for name, text in split_spec(spec)[1].items():
         if name != "cache" and _is_file(text):  # replies that are kept change nothing, and fill as judging goes on
             digest.update(Path(text).read_bytes())
+        if name == "tools":
+            from guerdon.reward.judge.tools import files_of
+
+            for place in files_of(text):
+                digest.update(place.read_bytes())
         if name in ("meta", "base", "search") and not _is_file(text):
             from guerdon.reward.load import fingerprint
 
@@ -176,6 +189,12 @@ def _writer(options: dict[str, str]) -> Any:
     if given:
         raise ConfigError(f"judge: by={by} and {', '.join(given)}: a judge judges by one of them")
     return _opened(WRITTEN[by])
+
+
+def _tooled(kind: Any, protocol: str) -> Any:
+    if kind not in TOOLED:
+        raise ConfigError(f"judge: protocol={protocol} calls no tools; use pointwise or pairwise, or leave tools out")
+    return _opened(TOOLED[kind])
 
 
 def _opened(place: str) -> Any:
