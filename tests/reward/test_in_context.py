@@ -99,6 +99,27 @@ def test_learning_finds_tastes_and_never_shows_what_it_holds_out() -> None:
     assert found.cost["calls"] <= learner.calls(choices_of(told))
 
 
+def test_a_judge_adapts_to_new_people_and_stays_as_it_was(tmp_path: Path) -> None:
+    mine, told = people(4, 3)
+    model = Scripted(Empathic(misread=0.0))
+    before = PersonalJudge(model, {"fan": LIKES_STEPS}, how="json", ties=False, votes=3, seed=5)
+    after = before.adapt(told, candidates=2)
+    assert before.users == ("fan",)
+    assert set(after.users) == {"fan", *(p.name for p in mine)}
+    assert after.people["fan"] == LIKES_STEPS
+    assert after.people["u0"].persona == PersonaLearner(model, candidates=2).learn(told).people["u0"].persona
+    assert (after.ties, after.order, after.asker.settings) == (False, before.order, before.asker.settings)
+    assert after.fingerprint != before.fingerprint
+    write_personas(after.people, tmp_path / "p.json")
+    again = PersonalJudge.read(model, str(tmp_path / "p.json"), how="json", ties=False, votes=3, seed=5)
+    assert again.fingerprint == after.fingerprint
+    a = Candidates(["q"] * 5, [STEPS] * 5, user=list(after.users))
+    b = Candidates(["q"] * 5, [WARM] * 5, user=list(after.users))
+    assert np.array_equal(again.prefer(a, b).value, after.prefer(a, b).value, equal_nan=True)
+    with pytest.raises(FeedbackError, match=r"made 4 choices"):
+        before.adapt(Feedback.of([Judgement("q", ("x", "y"), (1.0, 0.0), user="new")]))
+
+
 def test_choices_are_taken_in_time_and_ties_left_out() -> None:
     rows = [
         Judgement("late", ("x", "y"), (0.0, 1.0), user="u", time=5.0),

@@ -28,6 +28,7 @@ from guerdon.reward.judge.agent_constraints import ConstraintAgent
 from guerdon.reward.judge.agent_extraction import read_constraints
 from guerdon.reward.judge.agent_facts import FactAgent, Pair, elo, ring
 from guerdon.reward.judge.agent_judger import CALIBRATIONS, calibrated, combined, weights_of
+from guerdon.reward.judge.agent_spec import opened_search
 from guerdon.testing import MockRequest, MockServer, check_reward
 from guerdon.testing.scripted import Scripted
 from guerdon.worlds.checkable import Checks, Corpus
@@ -527,3 +528,14 @@ def test_the_model_itself_is_the_base_where_none_is_given() -> None:
 
     said = RewardAgent(Scripted(both)).rank(Candidates([NEITHER] * 2, ["better", "worse"]))
     assert said.value.tolist() == [0.75, 0.25]
+
+
+def test_a_file_of_documents_is_a_search(tmp_path: Path) -> None:
+    path = tmp_path / "facts.txt"
+    path.write_text("The tower is in Paris.\n\nThe bridge is in London.", encoding="utf-8")
+    search = opened_search(str(path))
+    assert search("where is the bridge", 1) == ["The bridge is in London."]
+    path.write_text("The tower is in Rome.", encoding="utf-8")
+    assert opened_search(str(path)).identity != search.identity  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"search='nothing': give a file of documents, or package\.module:object"):
+        opened_search("nothing")

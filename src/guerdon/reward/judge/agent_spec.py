@@ -6,7 +6,8 @@
     judge:http://localhost:8000/v1#my-model?by=agent&checks=constraints&coder=http://localhost:8001/v1%23coder&judger=vote
 
 ``base`` is any REWARD (percent-encoded where it holds ``&``, ``%`` or ``#``), ``coder`` a language model, ``search``
-``package.module:object``, a function (query, k) -> texts. All other options are those of
+a file of documents (searched by BM25, see :mod:`.tools.search`) or ``package.module:object``, a function (query, k) ->
+texts. All other options are those of
 :class:`~.agent.RewardAgent` or of the language model.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 from guerdon.errors import ConfigError
@@ -46,7 +48,18 @@ def open_agent(model: str, options: dict[str, str]) -> Reward:
 
 
 def opened_search(text: str) -> Search:
-    """The search that ``package.module:object`` names."""
+    """The search over a file of documents, or the one that ``package.module:object`` names."""
+    if Path(text).is_file():
+        from guerdon.reward.judge.tools.corpus import digest_of, passages_of
+        from guerdon.reward.judge.tools.search import Index
+
+        index = Index(passages_of(text))
+
+        def search(query: str, k: int) -> list[str]:
+            return [str(passage) for passage in index.best(query, k)]
+
+        search.identity = digest_of(index.passages)  # type: ignore[attr-defined]
+        return search
     if os.getcwd() not in sys.path:  # as python -m does; the guerdon script does not
         sys.path.insert(0, os.getcwd())
     module, _, attribute = text.partition(":")
@@ -57,5 +70,8 @@ def opened_search(text: str) -> Search:
             raise  # the module was found; one that it imports was not
         found = None
     if not callable(found):
-        raise ConfigError(f"judge: search={text!r}: give package.module:object, a function (query, k) -> list of texts")
+        raise ConfigError(
+            f"judge: search={text!r}: give a file of documents, or package.module:object, a function "
+            "(query, k) -> list of texts"
+        )
     return cast(Search, found)

@@ -17,6 +17,7 @@ from typing import Any
 
 from guerdon.feedback.messages import Text
 from guerdon.feedback.schema import Candidates
+from guerdon.feedback.star import Feedback
 from guerdon.generate.base import LanguageModel
 from guerdon.reward.base import Scores
 from guerdon.reward.judge.pairwise import PairwiseJudge
@@ -88,6 +89,31 @@ class PersonalJudge(PairwiseJudge):
     def users(self) -> tuple[str, ...]:
         """The people it knows."""
         return tuple(self.people)
+
+    def adapt(self, feedback: Feedback, **learning: Any) -> PersonalJudge:
+        """A copy that also knows the people of ``feedback`` who made four choices or more; this one stays as it is.
+
+        The same language model learns what to show (``learning``: settings of ``PersonaLearner``). Somebody known
+        already is learned anew, from ``feedback`` alone. Keep the result with ``write_personas(judge.people, path)``.
+
+        Raises
+        ------
+        FeedbackError
+            if nobody made four choices
+        """
+        from guerdon.reward.personal.in_context_learning import PersonaLearner  # it learns with this judge
+
+        found = PersonaLearner(self.asker.model, **learning).learn(feedback).people
+        asking = {k: v for k, v in vars(self.asker).items() if k != "model"}
+        return PersonalJudge(
+            self.asker.model,
+            self.people | found,
+            general=self.standard.general,  # type: ignore[union-attr]  # set by __init__
+            order=self.order,
+            ties=self.ties,
+            method=self.method,
+            **asking,
+        )
 
     def blocks(self, candidates: Candidates, i: int, responses: list[tuple[str, Text]]) -> list[tuple[str, str]]:
         """What is known of the person, then the request and the responses."""

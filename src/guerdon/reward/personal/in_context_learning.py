@@ -49,9 +49,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class Learned:
-    """What was learned: prompts by person, why others have none, totals of what it took."""
+    """What was learned: prompts by person, the best choices to show without a persona, why others have none, totals."""
 
     people: dict[str, PersonalPrompt]
+    choices_alone: dict[str, PersonalPrompt] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
 
@@ -156,7 +157,7 @@ class PersonaLearner:
             user: replace(second[user].best, report=self._report(user, parts[user], base, first, second, again))
             for user in enough
         }
-        return Learned(people, left_out, cost)
+        return Learned(people, {u: first[u].best for u in enough}, left_out, cost)
 
     def _report(
         self,
