@@ -94,7 +94,7 @@ def taste(budget: Budget) -> Row:
         *(at_least(name, 0.0, each=True) for name in gaps),
     ]
     note = (
-            "choices alone": learned.choices_alone,
+        "a tie counts as wrong, and with nothing shown half of the verdicts are none; the reader heeds personas and "
         "written reasons only, so choices as they are cannot help it"
     )
     return Row("1 finds the taste", figures, bounds, "accuracy; low ends of paired intervals over people", note=note)
