@@ -14,7 +14,8 @@ import guerdon
 from guerdon.errors import ConfigError
 from guerdon.feedback.star import Pairs
 from guerdon.reward.learned.pair_networks import Scorer, margins
-from guerdon.reward.learned.peer_review import PeerReviewed, _Review, dropped_share, kept
+from guerdon.reward.learned.peer_review import PeerReviewed, _Training
+from guerdon.reward.learned.peer_selection import dropped_share, kept
 from guerdon.worlds.mislabelled import Mislabelled
 
 QUICK = {"epochs": 8, "hidden": [64], "learning_rate": 2e-3, "batch": 50}
@@ -75,9 +76,9 @@ def test_each_network_learns_from_what_the_other_chose(world: Mislabelled, selec
     data = model.compile(world.feedback)
     x = torch.as_tensor(world.pool.features[world.pool.rows(world.feedback.candidates)], dtype=torch.float32)
     nets = [Scorer(x.shape[1], [8], seed=s) for s in (0, 1)]
-    review = _Review(nets, data, x, model.settings)
+    training = _Training(nets, data, x, model.settings)
     rows = np.arange(100)
-    review.loss(rows).backward()
+    training.loss(rows).backward()
     batch = data.pairs.take(rows)
     turn = np.where(batch.p > 0.5, 1.0, -1.0)
     gaps = [turn * (net(x)[batch.a] - net(x)[batch.b]).detach().numpy() for net in nets]
@@ -97,15 +98,15 @@ def test_easy_first_admits_half_then_grows_to_all(world: Mislabelled) -> None:
     model = PeerReviewed(encoder=world.pool.encoder(), noise=0.3, curriculum="easy-first", **QUICK)
     data = model.compile(world.feedback)
     x = torch.as_tensor(world.pool.features, dtype=torch.float32)
-    review = _Review([Scorer(16, [8], seed=s) for s in (0, 1)], data, x, model.settings)
+    training = _Training([Scorer(16, [8], seed=s) for s in (0, 1)], data, x, model.settings)
     for epoch in (0, 1):
-        assert len(review.admitted(epoch)) == 600
-        review.after_epoch(epoch)
-    sizes = [len(review.admitted(e)) for e in range(2, 8)]
+        assert len(training.review.admitted(epoch)) == 600
+        training.after_epoch(epoch)
+    sizes = [len(training.review.admitted(e)) for e in range(2, 8)]
     assert (sizes[0], sizes[-1]) == (300, 600)
     assert sizes == sorted(sizes)
-    ease = np.mean([margins(u, data.pairs) for u in review.utilities()], axis=0)
-    assert set(review.admitted(2)) == set(np.argsort(-ease, kind="stable")[:300])
+    ease = np.mean([margins(u, data.pairs) for u in training.utilities()], axis=0)
+    assert set(training.review.admitted(2)) == set(np.argsort(-ease, kind="stable")[:300])
     model.fit(world.feedback)
     assert model.selection_rate[world.wrong].mean() < model.selection_rate[~world.wrong].mean()
 

@@ -7,7 +7,8 @@ import pytest
 
 import guerdon
 from guerdon.errors import ConfigError, ModelError
-from guerdon.reward.learned.sparse_autoencoder import SparseAutoencoder, SparseReward
+from guerdon.reward.learned.sparse_autoencoder import SparseAutoencoder
+from guerdon.reward.learned.sparse_reward import SparseReward
 from guerdon.worlds.example import example_feedback
 
 

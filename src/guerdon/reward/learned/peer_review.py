@@ -10,7 +10,8 @@ same batches (batches of their own make no difference that five seeds would show
 learned, and never more than the assumed noise; ``curriculum="easy-first"`` also admits, after the warm-up, only the
 pairs of the largest mean margin at first, growing from half of the data to all of it at the last pass.
 
-The same filter serves implicit rewards: there the margin is beta times the difference of log-ratios (:func:`kept`).
+Choosing and schedules: :mod:`guerdon.reward.learned.peer_selection`. The same on one language model with two adapters,
+and for implicit rewards: :mod:`guerdon.reward.learned.peer_adapters`, :mod:`guerdon.reward.learned.peer_policies`.
 Measure on data that nothing was filtered from: a filtered test is an easy test.
 
 Reference: Zhang et al. (2025), Two Minds Better Than One: Collaborative Reward Modeling for LLM Alignment,
@@ -26,27 +27,13 @@ import numpy as np
 import torch
 
 from guerdon.encode.base import Encoder
-from guerdon.errors import ConfigError
 from guerdon.feedback.star import Pairs
 from guerdon.reward.learned.fitted import Prepared
 from guerdon.reward.learned.heads import touched
 from guerdon.reward.learned.likelihood import BradleyTerry
 from guerdon.reward.learned.networks import negative_log_likelihood, train
-from guerdon.reward.learned.pair_networks import SMALLEST_BATCH, PairNetworkReward, margins
-
-EASY = 0.5
-"""Share of the data that an easy-first curriculum admits right after the warm-up."""
-
-
-def dropped_share(passes: float, noise: float, warmup: float) -> float:
-    """lambda(t): the share of a batch left out after ``passes`` over the data; 0 at the start, ``noise`` at the end."""
-    return noise * min(1.0, passes / warmup) if warmup > 0 else noise
-
-
-def kept(margin: np.ndarray, share: float) -> np.ndarray:
-    """int indices, ascending, of the batch without its ``share`` of smallest (most negative) margins."""
-    n = len(margin) - math.floor(share * len(margin) + 1e-9)
-    return np.sort(np.argsort(-margin, kind="stable")[:n])
+from guerdon.reward.learned.pair_networks import PairNetworkReward, margins
+from guerdon.reward.learned.peer_selection import CHOICES, Review, check_review
 
 
 class PeerReviewed(PairNetworkReward):
@@ -99,20 +86,7 @@ class PeerReviewed(PairNetworkReward):
     ) -> None:
         self.name = "peer-reviewed"
         settings = {k: v for k, v in locals().items() if k not in ("self", "encoder", "__class__")}
-        for name, known in (
-            ("select", ("peer", "self")),
-            ("curriculum", ("share", "easy-first")),
-            ("final", ("mean", "better")),
-            ("ties", ("half", "drop")),
-        ):
-            if settings[name] not in known:
-                raise ConfigError(f"{name}={settings[name]!r} is unknown; use {' or '.join(known)}")
-        if batch < SMALLEST_BATCH:
-            raise ConfigError(f"batch={batch}: pairs are ranked within a batch, which takes at least {SMALLEST_BATCH}")
-        if warmup < 0:
-            raise ConfigError(f"warmup={warmup}: use a number of passes >= 0")
-        if peer_seed == seed:
-            raise ConfigError(f"peer_seed={peer_seed} equals seed: the two networks would be one; give another seed")
+        check_review(settings, {**CHOICES, "final": ("mean", "better")})
         super().__init__(encoder, settings)
         self.trained_on: Pairs | None = None
         self.selection_rate = np.zeros(0)
@@ -127,18 +101,18 @@ class PeerReviewed(PairNetworkReward):
         x = self.inputs(data.x)
         other = s["seed"] + 1 if s["peer_seed"] is None else s["peer_seed"]
         nets = [self.scorer(x.shape[1], seed) for seed in (s["seed"], other)]
-        review = _Review(nets, compiled, x, s)
+        training = _Training(nets, compiled, x, s)
         train(
             [p for net in nets for p in net.parameters()],
-            review.loss,
+            training.loss,
             len(compiled),
             self.schedule(patience=None, keep_best=False),
-            after_epoch=review.after_epoch,
-            admitted=review.admitted if s["curriculum"] == "easy-first" else None,
+            after_epoch=training.after_epoch,
+            admitted=training.review.admitted if s["curriculum"] == "easy-first" else None,
             progress=progress,
         )
-        u = review.utilities()
-        self.trained_on, self.selection_rate = compiled.pairs, review.rate()
+        u = training.utilities()
+        self.trained_on, self.selection_rate = compiled.pairs, training.review.rate()
         self.mean_margin = np.mean([margins(v, compiled.pairs) for v in u], axis=0)
         out: dict[str, Any] = {"data": len(compiled)}
         if held is not None:
@@ -151,37 +125,28 @@ class PeerReviewed(PairNetworkReward):
         return {**out, "mostly_left_out": round(never, 4), "networks_disagree": round(disagree, 4)}
 
 
-class _Review:
-    """The state of one fit: what each network chose so far."""
+class _Training:
+    """The two networks of one fit and what they chose so far."""
 
     def __init__(self, nets: list[Any], data: BradleyTerry, x: torch.Tensor, settings: dict[str, Any]) -> None:
-        self.nets, self.data, self.x, self.s = nets, data, x, settings
+        self.nets, self.data, self.x = nets, data, x
         self.theta = torch.zeros(0, dtype=torch.float64, requires_grad=True)
-        self.seen = 0
-        self.chosen, self.offered = np.zeros(len(data)), np.zeros(len(data))
-        self.easiest = np.arange(len(data))
+        names = ("noise", "warmup", "select", "curriculum", "epochs")
+        self.review = Review(len(data), **{name: settings[name] for name in names})
 
     def loss(self, rows: np.ndarray) -> torch.Tensor:
         """Sum of both networks' mean losses, each on what was selected for it."""
-        share = dropped_share(self.seen / len(self.data), self.s["noise"], self.s["warmup"])
-        self.seen += len(rows)
         batch = self.data.take(rows)
         candidates = touched(batch)
         values = [net(self.x[torch.as_tensor(candidates)]) for net in self.nets]
-        chosen = []
+        both = []
         for value in values:
             u = np.zeros(self.data.candidates)
             u[candidates] = value.detach().double().numpy()
-            chosen.append(kept(margins(u, batch.pairs), share))
-        if self.seen > self.s["warmup"] * len(self.data):
-            self.offered[rows] += 2
-            for selection in chosen:
-                self.chosen[rows[selection]] += 1
-        if self.s["select"] == "peer":
-            chosen.reverse()
+            both.append(margins(u, batch.pairs))
         parts = [
             negative_log_likelihood(value, self.theta, batch.take(selection), candidates, self.data.candidates)
-            for value, selection in zip(values, chosen, strict=True)
+            for value, selection in zip(values, self.review.choose(rows, both), strict=True)
         ]
         return parts[0] + parts[1]
 
@@ -192,18 +157,5 @@ class _Review:
 
     def after_epoch(self, epoch: int) -> None:
         """At the end of the warm-up, put the pairs in order from easy to hard."""
-        if self.s["curriculum"] == "easy-first" and epoch + 1 == math.ceil(self.s["warmup"]):
-            ease = np.mean([margins(u, self.data.pairs) for u in self.utilities()], axis=0)
-            self.easiest = np.argsort(-ease, kind="stable")
-
-    def admitted(self, epoch: int) -> np.ndarray:
-        """The pairs of an epoch: all in the warm-up, then the easiest half, growing to all at the last epoch."""
-        start, last = math.ceil(self.s["warmup"]), self.s["epochs"] - 1
-        if epoch < start or last <= start:
-            return np.arange(len(self.data))
-        share = EASY + (1 - EASY) * (epoch - start) / (last - start)
-        return self.easiest[: max(SMALLEST_BATCH, round(share * len(self.data)))]
-
-    def rate(self) -> np.ndarray:
-        """Share of the reviews after the warm-up that chose each pair; where there were none, of the warm-up's."""
-        return np.where(self.offered > 0, self.chosen / np.maximum(self.offered, 1), 1.0)
+        if self.review.curriculum == "easy-first" and epoch + 1 == math.ceil(self.review.warmup):
+            self.review.rank(np.mean([margins(u, self.data.pairs) for u in self.utilities()], axis=0))
