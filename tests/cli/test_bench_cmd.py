@@ -80,3 +80,49 @@ def test_mistakes_get_one_line(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ):
         wrong = guerdon("bench", *words)
         assert (wrong.code, said in wrong.err) == (2, True), (words, wrong.err)
+
+
+def test_rewordings_and_attacks_are_measured_on_the_same_items(pairs: Path, tmp_path: Path) -> None:
+    base = ("bench", "rule:length", "rewardbench", "--data", pairs, "--partial", "--limit", "20", "--bootstrap", "50")
+    place = tmp_path / "r"
+    result = guerdon(*base, "--reword", "controlled", "--attack", "length", "--report", place, "--json")
+    assert result.code == 0, result.err
+    found = {t["name"]: t for t in json.loads(result.out)["robustness"]["transforms"]}
+    assert found["ignore above"]["items"] == 20
+    assert found["ignore above"]["figures"]["overall"]["drop"]["value"] > 0.4
+    assert found["rot-13"]["inert"]
+    assert "worst case of every item" in result.err
+    page = (place / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Rewordings</h2>" in page
+    assert "<h2>Attacks</h2>" in page
+    for more, said in (
+        (("--reword", "nonsense"), "no transform 'nonsense'"),
+        (("--paraphraser", "hf:x"), "add --reword paraphrase"),
+        (("--attack", "all"), "add --report DIR"),
+    ):
+        wrong = guerdon(*base, *more)
+        assert (wrong.code, said in wrong.err) == (2, True), wrong.err
+
+
+def test_a_recipe_is_trained_across_shifts(tmp_path: Path) -> None:
+    (tmp_path / "distributions").mkdir()
+    for name, good in (("a", "fine"), ("b", "grand")):
+        rows = [
+            {"split": split, "prompt": f"q{i}", "responses": [[f"{good} {i}", 1.0], [f"poor {i}", 0.0]]}
+            for split in ("train", "test")
+            for i in range(12)
+        ]
+        text = "".join(json.dumps(r) + "\n" for r in rows)
+        (tmp_path / "distributions" / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    (tmp_path / "GENIES.json").write_text(json.dumps([{"source": "a", "target": "b"}]), encoding="utf-8")
+    recipe = "bradley-terry?encoder=hash:32"
+    result = guerdon(
+        "bench", recipe, "genies", "--data", tmp_path, "--set", "rivals=none", "--report", tmp_path / "r", "--json"
+    )
+    assert result.code == 0, result.err
+    figures = json.loads(result.out)["figures"]
+    assert list(figures)[:2] == ["generalization", "differential elicitation"]
+    assert figures["generalization"]["value"] == 1.0
+    assert figures["differential elicitation"]["value"] == 0.5
+    wrong = guerdon("bench", recipe, "genies", "--data", tmp_path, "--reword", "all")
+    assert (wrong.code, "suite genies knows no --reword" in wrong.err) == (2, True), wrong.err

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from guerdon.bench.suites.run import SuiteResult
     from guerdon.bench.suites.study import Study
     from guerdon.bench.suites.suite import Suite
+    from guerdon.feedback.star import Feedback
     from guerdon.reward.base import Reward
 
 USE = "use: guerdon bench REWARD SUITE, guerdon bench compare RESULT RESULT..., or guerdon bench suites"
@@ -42,6 +45,22 @@ def bench(
         typer.Option(help="Only these: length, random, majority, population, cross-fitted, none.", metavar="NAME"),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many judgements, of all subsets.")] = None,
+    reword: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also measure the items reworded so that the right response stays right: a transform, a family "
+            "(controlled, natural, targeted), all, or package.module:object; repeat.",
+            metavar="NAME",
+        ),
+    ] = None,
+    paraphraser: Annotated[
+        str | None,
+        typer.Option(help="Language model for the rewordings that one writes: hf:PATH or http://...#MODEL."),
+    ] = None,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(help="Also attack the reward on the suite's prompts: an attack, a family or all; repeat."),
+    ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Go on where expected subsets are missing.")] = False,
     set: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of a suite that has settings.")] = None,
     bootstrap: Annotated[int, typer.Option(min=0, help="Bootstrap replicates; 0 = no intervals.")] = 1000,
@@ -82,8 +101,9 @@ def bench(
     if isinstance(suite, Study):
         options = settings(set or ())
         unknown = sorted(options.keys() - suite.settings.keys())
-        if unknown or train or partial:
-            wrong = [f"--set {u}" for u in unknown] + ["--train"] * bool(train) + ["--partial"] * partial
+        given = {"--train": train, "--partial": partial, "--reword": reword, "--attack": attack}
+        if unknown or any(given.values()):
+            wrong = [f"--set {u}" for u in unknown] + [option for option, value in given.items() if value]
             known = "; ".join(f"{k}: {v}" for k, v in suite.settings.items()) or "none"
             raise ConfigError(f"suite {suite.name} knows no {wrong[0]}; settings: {known}")
         options |= {"limit": limit, "bootstrap": bootstrap, "seed": seed, "name": name}
@@ -91,6 +111,10 @@ def bench(
         return
     if set:
         raise ConfigError(f"suite {suite.name} has no settings; leave out --set {set[0]}")
+    if paraphraser is not None and not reword:
+        raise ConfigError("--paraphraser writes rewordings; add --reword paraphrase, or all")
+    if attack and report is None:
+        raise ConfigError("--attack is a section of the report; add --report DIR, or use guerdon attack")
     named, cross_fit = _baselines(baseline)
     reward = load(words[0])
     feedback = suite.feedback(where)
@@ -115,9 +139,10 @@ def bench(
             bootstrap=bootstrap,
             seed=seed,
         )
+        result, more = _further(kept, suite, feedback, result, reword or (), paraphraser, attack or (), bootstrap)
     finally:
         _done(kept)
-    _tell(result, suite, report, json)
+    _tell(result, suite, report, json, more)
 
 
 def _baselines(wanted: list[str] | None) -> tuple[list[str] | None, bool]:
@@ -134,7 +159,50 @@ def _baselines(wanted: list[str] | None) -> tuple[list[str] | None, bool]:
     return [name for name in wanted if name in BASELINES], NAME in wanted
 
 
-def _tell(result: SuiteResult, suite: Suite | Study, report: Path | None, json: bool) -> None:
+def _further(
+    reward: Reward,
+    suite: Suite,
+    feedback: Feedback,
+    result: SuiteResult,
+    reword: Sequence[str],
+    paraphraser: str | None,
+    attack: Sequence[str],
+    bootstrap: int,
+) -> tuple[SuiteResult, list[str]]:
+    """The result with what rewordings of its items do, and further sections of the report."""
+    from dataclasses import replace
+
+    from guerdon.bench.suites.run import some_of
+
+    limit, seed = result.settings["limit"], result.settings["seed"]
+    if limit is not None and limit < len(feedback):
+        feedback = feedback.take(some_of(feedback, limit, seed))
+    if reword:
+        from guerdon.bench.transforms.registry import chosen
+        from guerdon.bench.transforms.run import measure
+        from guerdon.generate.load import load_language_model
+
+        model = None if paraphraser is None else load_language_model(paraphraser)
+        found = measure(reward, suite, feedback, chosen(reword), language_model=model, bootstrap=bootstrap, seed=seed)
+        result = replace(result, robustness=found.to_dict())
+    if not attack:
+        return result, []
+    from guerdon.bench.attacks import show
+    from guerdon.bench.attacks.prompts import from_feedback
+    from guerdon.bench.attacks.registry import chosen as attacks
+    from guerdon.bench.attacks.run import run
+
+    battery = run(
+        reward,
+        from_feedback(feedback),
+        attacks([] if "all" in attack else list(attack)),
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+    return result, [show.section(battery)]
+
+
+def _tell(result: SuiteResult, suite: Suite | Study, report: Path | None, json: bool, more: Sequence[str] = ()) -> None:
     """The result on the terminal, as a report, as JSON."""
     from guerdon.cli.console import emit, say
 
@@ -142,33 +210,29 @@ def _tell(result: SuiteResult, suite: Suite | Study, report: Path | None, json: 
     if report is not None:
         from guerdon.bench.suites.report import write
 
-        say(f"report: {write(result, suite, report)}")
+        say(f"report: {write(result, suite, report, more)}")
     if json:
         emit(result.to_dict())
 
 
 def _kept(reward: Reward, spec: str) -> Reward:
-    """The reward with its scores kept on disk, where scoring takes long and what it computes has a name."""
-    from guerdon.bench.remembered import remembered
-    from guerdon.cli.console import err
-    from guerdon.encode.cache import cache_root
-    from guerdon.reward.load import fingerprint
-
-    root = cache_root()
-    if root is None or hasattr(reward, "encoder") or spec.startswith("rule:"):
-        return reward  # features are cached already, rules are cheap
+    """The reward with its scores kept on disk, and a bar."""
     from rich.progress import Progress
+
+    from guerdon.bench.remembered import kept
+    from guerdon.cli.console import err
 
     bar = Progress(console=err, transient=True)
     task = bar.add_task("scoring", total=None)
-    bar.start()
 
     def progress(done: int, total: int) -> None:
         bar.update(task, completed=done, total=total)
 
-    kept = remembered(reward, fingerprint(spec), root / "scores", progress=progress)
-    kept.bar = bar  # type: ignore[attr-defined]
-    return kept
+    found = kept(reward, spec, progress=progress)
+    if found is not reward:
+        bar.start()
+        found.bar = bar  # type: ignore[attr-defined]
+    return found
 
 
 def _done(reward: Reward) -> None:
@@ -259,3 +323,10 @@ def _show(result: SuiteResult, what: str) -> None:
         say(f"unscored: {facts['unscored duels']} duels ({why})")
     for note in result.notes:
         say(note)
+    if result.robustness:
+        from guerdon.bench.transforms.show import HEAD, lines, rows
+
+        say()
+        table("reworded, the right response still right", HEAD, rows(result.robustness), text=("family",))
+        for line in lines(result.robustness):
+            say(line)

@@ -23,10 +23,15 @@ from guerdon.feedback.schema import Candidates, Judgement
 from guerdon.feedback.star import Feedback
 from guerdon.papers.frame import DATA, Budget, Claim, Row, at_least, at_most, real_data
 from guerdon.papers.index import paper
+from guerdon.reward.judge.pairwise import PairwiseJudge
 from guerdon.reward.learned.context import ContextReward, context_report
 from guerdon.reward.learned.context_mixture import ContextPrior, decompose
 from guerdon.reward.learned.model import RewardModel
+from guerdon.worlds.choosers import SIX
+from guerdon.worlds.judges import Asked, SimulatedJudge
 from guerdon.worlds.pool import Pool
+from guerdon.worlds.reader import ATTRIBUTES as SHOWN
+from guerdon.worlds.reader import FILLER, REQUESTS, Taste, criteria_of, named, shown
 
 PAPER = paper("context-aware-pm")
 
@@ -111,8 +116,8 @@ PAIRS = 1400
 
 
 def check(budget: Budget) -> Claim:
-    """Checks 1 to 4 of the card."""
-    rows = [two_steps(budget), bound(budget), profiles(budget)]
+    """Checks 1 to 4 of the card, and a judge that is told the context."""
+    rows = [two_steps(budget), bound(budget), profiles(budget), judged(budget)]
     path = real_data("hh", "vpl_relabelled_test.jsonl.gz")
     if path is not None:
         return Claim(PAPER.slug, [*reversals(budget, path), *rows])
@@ -328,6 +333,47 @@ def bound(budget: Budget) -> Row:
 # ------------------------------------------------------------------------------------------------------ 4 profiles
 
 
+def judged(budget: Budget) -> Row:
+    """Reversals put to a judge: each pair under two contexts that want opposite responses, one of them, or none.
+
+    The judge has its own taste, likes what stands first and errs; it heeds a context that stands in its question.
+    """
+    figures: dict[str, list[float]] = {"right context": [], "no context": [], "wrong context": []}
+    for seed in budget.seeds(5):
+        rng = np.random.default_rng([seed, 68])
+        taste = Taste({name: float(w) for name, w in zip(SIX, rng.normal(size=len(SIX)), strict=True)})
+
+        def quality(asked: Asked, text: str, taste: Taste = taste) -> float:
+            wanted = named(asked.given.get("criterion", ""))
+            return 0.5 + 0.05 * taste.utility(text) + 0.3 * len(wanted & shown(text))
+
+        judge = PairwiseJudge(SimulatedJudge(quality, noise=0.1, misread=0.1, position=0.1, seed=seed), how="json")
+        prompts, first, second, contexts = [], [], [], []
+        for i in range(PAIRS):
+            x, y = rng.choice(len(SIX), 2, replace=False).tolist()
+            a, b = (" ".join([SHOWN[SIX[k]][1][i % 2], FILLER[(i + k) % len(FILLER)]]) for k in (x, y))
+            for wanted in (x, y):  # a is right under the first context, b under the second
+                prompts.append(f"How do I {REQUESTS[i % len(REQUESTS)]}? (question {i})")
+                first.append(a if wanted == x else b)
+                second.append(b if wanted == x else a)
+                contexts.append((criteria_of(SIX[wanted])[i % 3], criteria_of(SIX[y if wanted == x else x])[i % 3]))
+        for name, told in (
+            ("right context", [right for right, _ in contexts]),
+            ("no context", None),
+            ("wrong context", [wrong for _, wrong in contexts]),
+        ):
+            p = judge.prefer(Candidates(prompts, first, criterion=told), Candidates(prompts, second)).value
+            figures[name].append(float(np.mean(np.where(p == 0.5, 0.5, p > 0.5))))
+    bounds = [
+        at_least("right context", 0.8),
+        at_least("no context", 0.45),
+        at_most("no context", 0.55),
+        at_most("wrong context", 0.3),
+    ]
+    return Row("a judge is told the context", figures, bounds, "accuracy", note="bounds are those of check 1")
+
+
+PAIRS = 150
 USERS, CHOICES, ASKED = 40, 10, 40
 OPENINGS = ("Well,", "So", "Now", "Right,")
 FILLERS = ("it depends on the weather", "you could take the train", "that works in most towns", "people do it daily")

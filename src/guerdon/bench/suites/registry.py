@@ -5,6 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 
 from guerdon.bench.suites.agreement import AUTO_J, IF_BENCH, JUDGE_BENCH, LLM_BAR, MT_BENCH, PANDA_LM, QA_FEEDBACK
+from guerdon.bench.suites.best_of_n import BEST_OF_N
+from guerdon.bench.suites.fc_reward_bench import FC_REWARD_BENCH
+from guerdon.bench.suites.genies import GENIES, GENIES_ALL, GENIES_FIXED
 from guerdon.bench.suites.personal import PERSONAL
 from guerdon.bench.suites.principles import RA_BENCH
 from guerdon.bench.suites.probing import MRM_BENCH
@@ -32,9 +35,14 @@ SUITES: tuple[Suite | Study, ...] = (
     QA_FEEDBACK,
     RA_BENCH,
     WRITING,
+    FC_REWARD_BENCH,
     MRM_BENCH,
+    GENIES,
+    GENIES_ALL,
+    GENIES_FIXED,
     PERSONAL,
     PERSONAL_LLM,
+    *BEST_OF_N,
 )
 
 

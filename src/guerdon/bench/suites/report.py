@@ -22,11 +22,14 @@ from guerdon.bench.suites.compare import Difference
 from guerdon.bench.suites.run import SuiteResult, items_of
 from guerdon.bench.suites.study import Study
 from guerdon.bench.suites.suite import Suite
+from guerdon.bench.transforms import show
 from guerdon.errors import ConfigError
 
 
-def write(result: SuiteResult, suite: Suite | Study, folder: str | Path) -> Path:
+def write(result: SuiteResult, suite: Suite | Study, folder: str | Path, more: Sequence[str] = ()) -> Path:
     """``report.html``, ``result.json``, ``report.md`` and ``rewardbench.json`` in ``folder``; the path of the page.
+
+    more   further sections of the page, as HTML (of attacks: :func:`guerdon.bench.attacks.show.section`)
 
     Raises
     ------
@@ -37,7 +40,7 @@ def write(result: SuiteResult, suite: Suite | Study, folder: str | Path) -> Path
     """
     place = Path(folder)
     texts = {
-        "report.html": html(result, suite),
+        "report.html": html(result, suite, more),
         "report.md": markdown(result, suite),
         "result.json": _json(result.to_dict()),
         "rewardbench.json": _json(reward_bench_json(result)),
@@ -81,6 +84,8 @@ def markdown(result: SuiteResult, suite: Suite | Study) -> str:
         others = "".join(f" {b.figures[name].value:.3f} |" for b in result.baselines)
         lines.append(f"| {name} | {figure.value:.3f} | {span} |{others}")
     lines += [f"| {k} | {v:.3f} | |" + " |" * len(names) for k, v in result.extra.items()]
+    if result.robustness:
+        lines += ["", *show.markdown(result.robustness)]
     return "\n".join([*lines, "", *(f"- {note}" for note in result.notes), ""])
 
 
@@ -93,8 +98,8 @@ def _counts(result: SuiteResult) -> str:
     return f"{text}; {facts['tied duels']} of {facts['duels']} duels tied, {facts['unscored duels']} unscored."
 
 
-def html(result: SuiteResult, suite: Suite | Study) -> str:
-    """The page."""
+def html(result: SuiteResult, suite: Suite | Study, more: Sequence[str] = ()) -> str:
+    """The page; ``more`` are further sections of it, as HTML."""
     name, figure = result.headline
     over = escape(str(result.settings.get("over", "prompts")))
     heads = ["figure", "this reward", *(escape(b.name) for b in result.baselines)]
@@ -115,7 +120,25 @@ def html(result: SuiteResult, suite: Suite | Study) -> str:
     ]
     if result.extra:
         parts.append(f"<section><h2>More</h2>{fact_list(result.extra.items())}</section>")
-    if len(drawn) > 1:
+    styles = getattr(suite, "matrix", ())
+    if styles:
+        grid = [[result.figures.get(f"{a} over {b}") for b in styles] for a in styles]
+        values = np.array([[np.nan if f is None else f.value for f in row] for row in grid])
+        parts.append(
+            f"<section><h2>Styles</h2><figure>{plots.matrix(styles, values, 'Right over wrong by style')}<figcaption>"
+            "How often the right response wins, by its style and the wrong one's; below the diagonal the right one is "
+            "the more elaborate (easy), above it the wrong one (hard).</figcaption></figure></section>"
+        )
+    counts = result.settings.get("curve")
+    if counts:
+        lines = [(result.reward, [result.subsets[f"n={n}"] for n in counts])]
+        lines += [(b.name, [b.figures[f"n={n}"] for n in counts]) for b in result.baselines]
+        parts.append(
+            f"<section><h2>Best of n</h2><figure>{plots.best_of_n(counts, lines)}<figcaption>Expected true value of "
+            "the response with the highest score among n; the band is a 95&nbsp;% interval over prompts.</figcaption>"
+            "</figure></section>"
+        )
+    elif len(drawn) > 1:
         picture = plots.figures(drawn[:80], figure.value, "subsets", "Figure by subset", chance=chance)
         parts.append(
             f"<section><h2>By subset</h2><figure>{picture}<figcaption>Dashed: {escape(name)}; dotted: chance. "
@@ -128,6 +151,9 @@ def html(result: SuiteResult, suite: Suite | Study) -> str:
             "this reward where the two are equally long (within a factor of 0.8 to 1.25).</p>"
             f"{table(['duels', 'n', 'share'], confounds)}</section>"
         )
+    if result.robustness:
+        parts.append(show.section(result.robustness))
+    parts += more
     if result.reasons:
         parts.append(f"<section><h2>Unscored</h2>{fact_list(result.reasons.items())}</section>")
     if result.notes:

@@ -50,6 +50,7 @@ class SuiteResult:
     facts      counts: items, duels, prompts, tied, unscored
     confounds  longer wins, and this reward's accuracy in duels of equally long responses
     item       ids [I], ``subset`` [I], ``credit`` [I] (None = unscored), ``prompt`` [I] codes
+    robustness what rewordings of the same items do (:mod:`guerdon.bench.transforms.run`), empty if not asked for
     """
 
     suite: str
@@ -64,6 +65,7 @@ class SuiteResult:
     notes: tuple[str, ...]
     settings: dict[str, Any]
     items: dict[str, list[Any]] = field(default_factory=dict)
+    robustness: dict[str, Any] = field(default_factory=dict)
 
     @property
     def headline(self) -> tuple[str, Figure]:
@@ -93,6 +95,7 @@ class SuiteResult:
             "notes": list(self.notes),
             "settings": self.settings,
             "items": self.items,
+            **({"robustness": self.robustness} if self.robustness else {}),
         }
 
 
@@ -162,14 +165,14 @@ def run(
         notes.append(f"partial: without {some}")
     if limit is not None and limit < len(feedback):
         notes.append(f"a smoke run of {limit} of {len(feedback)} judgements")
-        feedback = feedback.take(_some(feedback, limit, seed))
+        feedback = feedback.take(some_of(feedback, limit, seed))
     duels = duels_of(feedback)
     if not len(duels):
         raise FeedbackError(f"suite {suite.name}: no response is graded above another one; there is nothing to rank")
     clusters = clusters_of(feedback, "prompt")
     draw = ClusterBootstrap(clusters.count, replicates=bootstrap, seed=seed)
     said = ask(reward, feedback, duels)
-    sheet, judgement = _sheet(suite, feedback, duels, said, clusters.code, only_compares(reward))
+    sheet, judgement = sheet_of(suite, feedback, duels, said, clusters.code, only_compares(reward))
     cells = sheet.cells(draw)
     rows = suite.summary(cells)
     figures = {name: figure_of(draw, row, sheet) for name, row in rows.items()}
@@ -177,13 +180,13 @@ def run(
     others = []
     for name, other in made.items():
         heard = ask(other, feedback, duels)
-        theirs, _ = _sheet(suite, feedback, duels, heard, clusters.code, only_compares(other))
+        theirs, _ = sheet_of(suite, feedback, duels, heard, clusters.code, only_compares(other))
         if name == "random":
             theirs = _expected(suite, duels, theirs)
         others.append(against(name, BASELINES[name], draw, suite, sheet, theirs, rows))
     if cross_fit:
         try:
-            theirs, _ = _sheet(suite, feedback, duels, cross_fitted(feedback, duels, seed), clusters.code, False)
+            theirs, _ = sheet_of(suite, feedback, duels, cross_fitted(feedback, duels, seed), clusters.code, False)
             others.append(against(crossfitted.NAME, crossfitted.WHAT, draw, suite, sheet, theirs, rows))
         except GuerdonError as error:
             why.append(f"no {crossfitted.NAME} baseline: {error}")
@@ -235,9 +238,10 @@ def run(
     )
 
 
-def _sheet(
+def sheet_of(
     suite: Suite, feedback: Feedback, duels: Duels, said: Said, code: np.ndarray, compares: bool
 ) -> tuple[Sheet, np.ndarray]:
+    """(what each item earns by the suite's rule, the judgement of each item); ``code`` [J] are the clusters."""
     rule, unscored = suite.compared if compares and suite.compared else (suite.rule, suite.unscored)
     judgement, credit = credits(said, duels, suite.unit, rule)
     if suite.credit is not None:
@@ -299,7 +303,7 @@ def rate_of(draw: ClusterBootstrap, row: np.ndarray, sheet: Sheet, inside: np.nd
     return replace(found, low=low, high=high)
 
 
-def _some(feedback: Feedback, limit: int, seed: int) -> np.ndarray:
+def some_of(feedback: Feedback, limit: int, seed: int) -> np.ndarray:
     """``limit`` judgements, the subsets in turn, so that a smoke run sees all of them."""
     order = np.random.default_rng(seed).permutation(len(feedback))
     subset = feedback.subset[order]
@@ -331,6 +335,12 @@ def digest_of(feedback: Feedback) -> str:
     return digest.hexdigest()
 
 
+def figure_from(document: Mapping[str, Any]) -> Figure:
+    """A figure from its JSON document."""
+    value, low, high = (np.nan if document[k] is None else document[k] for k in ("value", "low", "high"))
+    return Figure(value, low, high, document["n"], document["clusters"])
+
+
 def from_dict(document: Mapping[str, Any], where: str = "result") -> SuiteResult:
     """A result from its JSON document.
 
@@ -341,13 +351,7 @@ def from_dict(document: Mapping[str, Any], where: str = "result") -> SuiteResult
     """
 
     def figures(part: Mapping[str, Any]) -> dict[str, Figure]:
-        def number(value: float | None) -> float:
-            return np.nan if value is None else value
-
-        return {
-            k: Figure(number(f["value"]), number(f["low"]), number(f["high"]), f["n"], f["clusters"])
-            for k, f in part.items()
-        }
+        return {k: figure_from(f) for k, f in part.items()}
 
     if document.get("guerdon_bench") != 1:
         raise ConfigError(
@@ -362,6 +366,7 @@ def from_dict(document: Mapping[str, Any], where: str = "result") -> SuiteResult
             k: document[k] for k in ("suite", "reward", "extra", "facts", "reasons", "settings", "items")
         }
         plain |= {k: figures(document[k]) for k in ("figures", "subsets", "confounds")}
+        plain["robustness"] = document.get("robustness", {})
         return SuiteResult(**plain, baselines=baselines, notes=tuple(document["notes"]))
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{where} is a damaged result of guerdon bench ({error}); measure again") from None

@@ -7,7 +7,7 @@ To add a head: write a class with these four methods and list it in ``HEADS``.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from scipy.optimize import minimize
@@ -15,12 +15,26 @@ from scipy.optimize import minimize
 from guerdon.errors import ConfigError
 from guerdon.reward.learned.likelihood import Likelihood
 
+if TYPE_CHECKING:
+    from guerdon.reward.learned.regularizers import Consistency
+
 
 class Head(Protocol):
     """What RewardModel needs of a head."""
 
-    def fit(self, x: np.ndarray, data: Likelihood, held: Likelihood | None, *, progress: bool) -> np.ndarray:
-        """Fit on features x [C, d]; ``held`` guides automatic choices. Returns the likelihood's own parameters."""
+    def fit(
+        self,
+        x: np.ndarray,
+        data: Likelihood,
+        held: Likelihood | None,
+        *,
+        progress: bool,
+        consistency: Consistency | None = None,
+    ) -> np.ndarray:
+        """Fit on features x [C, d]; ``held`` guides automatic choices. Returns the likelihood's own parameters.
+
+        consistency   a penalty on scores of rewordings that differ (of the candidates that ``data`` learns from)
+        """
         ...
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -53,12 +67,20 @@ class LinearHead:
         self.chosen_l2 = float("nan")
         self.weight = np.zeros(0)
 
-    def fit(self, x: np.ndarray, data: Likelihood, held: Likelihood | None, *, progress: bool = False) -> np.ndarray:
+    def fit(
+        self,
+        x: np.ndarray,
+        data: Likelihood,
+        held: Likelihood | None,
+        *,
+        progress: bool = False,
+        consistency: Consistency | None = None,
+    ) -> np.ndarray:
         grid = L2_GRID if self.l2 == "auto" and held is not None else (1e-3 if self.l2 == "auto" else float(self.l2),)
         # strongest penalty first: each solution starts the next, and the path can stop when held-out loss turns up
         best, best_loss, start, worse = None, np.inf, None, 0
         for l2 in sorted(grid, reverse=True):
-            start = self._solve(x, data, l2, start)
+            start = self._solve(x, data, l2, start, consistency)
             loss = held(x @ start[0], start[1])[0] if held is not None and len(grid) > 1 else 0.0
             if best is None or loss < best_loss:
                 best, best_loss, self.chosen_l2, worse = start, loss, l2, 0
@@ -71,16 +93,26 @@ class LinearHead:
         return best[1]
 
     def _solve(
-        self, x: np.ndarray, data: Likelihood, l2: float, start: tuple[np.ndarray, np.ndarray] | None
+        self,
+        x: np.ndarray,
+        data: Likelihood,
+        l2: float,
+        start: tuple[np.ndarray, np.ndarray] | None,
+        consistency: Consistency | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         d = x.shape[1]
         pull = np.zeros(d) if self.pull is None else self.pull
 
         def objective(z: np.ndarray) -> tuple[float, np.ndarray]:
             w, theta = z[:d], z[d:]
-            loss, du, dtheta = data(x @ w, theta)
+            u = x @ w
+            loss, du, dtheta = data(u, theta)
             off = w - pull
-            return float(loss + 0.5 * l2 * off @ off), np.concatenate([x.T @ du + l2 * off, dtheta])
+            grad = x.T @ du + l2 * off
+            if consistency is not None:
+                more, here, there = consistency.gradients(u[consistency.rows], consistency.again @ w)
+                loss, grad = loss + more, grad + x[consistency.rows].T @ here + consistency.again.T @ there
+            return float(loss + 0.5 * l2 * off @ off), np.concatenate([grad, dtheta])
 
         z0 = np.concatenate([pull, data.theta0] if start is None else list(start))
         result = minimize(objective, z0, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-9})
@@ -136,7 +168,15 @@ class MLPHead:
         self.epochs, self.batch, self.patience, self.seed = epochs, batch, patience, seed
         self.layers: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def fit(self, x: np.ndarray, data: Likelihood, held: Likelihood | None, *, progress: bool = False) -> np.ndarray:
+    def fit(
+        self,
+        x: np.ndarray,
+        data: Likelihood,
+        held: Likelihood | None,
+        *,
+        progress: bool = False,
+        consistency: Consistency | None = None,
+    ) -> np.ndarray:
         import torch
 
         from guerdon.reward.learned.networks import Schedule, mlp, negative_log_likelihood, train
@@ -146,17 +186,26 @@ class MLPHead:
         widen = x.shape[1] ** 0.5  # networks learn faster from features of unit variance than of unit length
         features = torch.as_tensor(x * widen, dtype=torch.float32)
         theta = torch.tensor(data.theta0, dtype=torch.float64, requires_grad=True)
+        again = None if consistency is None else torch.as_tensor(consistency.again * widen, dtype=torch.float32)
 
-        def loss(index: np.ndarray) -> torch.Tensor:
-            batch = data.take(index)
-            rows = touched(batch)
-            h = features[torch.as_tensor(rows)]
+        def dropped(h: torch.Tensor) -> torch.Tensor:
             for module in net:
                 h = module(h)
                 if self.dropout and not isinstance(module, torch.nn.Linear):
                     keep = torch.rand(h.shape, generator=generator) >= self.dropout
                     h = h * keep / (1 - self.dropout)
-            return negative_log_likelihood(h[:, 0], theta, batch, rows, len(x))
+            return h[:, 0]
+
+        def loss(index: np.ndarray) -> torch.Tensor:
+            batch = data.take(index)
+            rows = touched(batch)
+            value = negative_log_likelihood(dropped(features[torch.as_tensor(rows)]), theta, batch, rows, len(x))
+            if consistency is None or again is None:
+                return value
+            at = np.flatnonzero(np.isin(consistency.rows, rows))
+            here, there = features[torch.as_tensor(consistency.rows[at])], again[torch.as_tensor(at)]
+            # without dropout: it is the rewording that differs
+            return value + consistency.take(at).penalty(net(here)[:, 0], net(there)[:, 0])
 
         def held_loss() -> float:
             return (held or data)(net(features)[:, 0].double().numpy(), theta.detach().numpy())[0]

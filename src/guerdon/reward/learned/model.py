@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from guerdon.encode.base import Encoder
-from guerdon.errors import ConfigError
+from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
 from guerdon.reward.base import Scores
 from guerdon.reward.learned.fitted import FeatureReward, Prepared
 from guerdon.reward.learned.heads import HEADS, Head, LinearHead
 from guerdon.reward.learned.likelihood import LIKELIHOODS, Likelihood, compile_likelihood
+
+if TYPE_CHECKING:
+    from guerdon.reward.learned.regularizers import Consistency
 
 
 class RewardModel(FeatureReward):
@@ -42,8 +45,12 @@ class RewardModel(FeatureReward):
     weight_decay : AdamW weight decay of the mlp head
     epochs : most passes over the data of the mlp head
     batch : data a step of the mlp head
+    consistency : weight of the penalty on a rewording's score that differs from the original's; 0 is none
+    rewording : what rewords the data for it: a transform of guerdon.bench.transforms, or package.module:object
+    paraphraser : the language model that writes the rewordings, where one does
+    standardized : whether that penalty is in standard deviations of the scores without it, or raw, as published
     choose_by : automatic choices are made on held-out prompts, users or judgements; auto takes prompts if it can
-    seed : seeds the inner split, the pair draw and the mlp head
+    seed : seeds the inner split, the pair draw, the rewording and the mlp head
     """
 
     def __init__(
@@ -67,9 +74,15 @@ class RewardModel(FeatureReward):
         weight_decay: float = 1e-2,
         epochs: int = 30,
         batch: int = 256,
+        consistency: float = 0.0,
+        rewording: str = "typos",
+        paraphraser: str | None = None,
+        standardized: bool = True,
         choose_by: str = "auto",
         seed: int = 0,
     ) -> None:
+        if not consistency >= 0:
+            raise ConfigError(f"consistency={consistency}: use a weight of at least 0")
         if head not in HEADS:
             raise ConfigError(f"head {head!r} is unknown; use one of {', '.join(HEADS)}")
         if likelihood not in LIKELIHOODS:
@@ -95,6 +108,10 @@ class RewardModel(FeatureReward):
             "weight_decay": weight_decay,
             "epochs": epochs,
             "batch": batch,
+            "consistency": consistency,
+            "rewording": rewording,
+            "paraphraser": paraphraser,
+            "standardized": standardized,
             "choose_by": choose_by,
             "seed": seed,
         }
@@ -102,6 +119,7 @@ class RewardModel(FeatureReward):
         takes = inspect.signature(HEADS[head]).parameters
         self.head: Head = HEADS[head](**{k: v for k, v in self.settings.items() if k in takes})
         self.theta = np.zeros(0)
+        self._plain_sd = float("nan")
 
     def compile(self, feedback: Feedback) -> Likelihood:
         """The likelihood of this model's settings on ``feedback``."""
@@ -123,14 +141,49 @@ class RewardModel(FeatureReward):
         """Fit the head; a linear one's penalty is chosen on the held-out part, which it then learns from as well."""
         compiled = self.compile(data.train)
         held = None if data.held is None else self.compile(data.held)
-        self.theta = self.head.fit(data.x, compiled, held, progress=progress)
+        again = self._reworded(data, compiled, held)
+        self.theta = self.head.fit(data.x, compiled, held, progress=progress, consistency=_of(again, data.train))
         if not isinstance(self.head, LinearHead):
-            return {"data": len(compiled)}
+            return {"data": len(compiled), **self._spread(data, again)}
         if held is not None and data.rejoin:
             self.head = LinearHead(l2=self.head.chosen_l2)
             compiled = self.compile(data.feedback)
-            self.theta = self.head.fit(data.x, compiled, None)
-        return {"data": len(compiled), "l2": self.head.chosen_l2}
+            self.theta = self.head.fit(data.x, compiled, None, consistency=_of(again, data.feedback))
+        return {"data": len(compiled), "l2": self.head.chosen_l2, **self._spread(data, again)}
+
+    def _reworded(self, data: Prepared, compiled: Likelihood, held: Likelihood | None) -> Consistency | None:
+        """The candidates that rewording changed, with the features of what became of them."""
+        s = self.settings
+        if not s["consistency"]:
+            return None
+        from guerdon.reward.learned.regularizers import Consistency, reword
+
+        used = data.feedback.used
+        new, changed = reword(data.feedback.candidates.take(used), s["rewording"], s["paraphraser"], s["seed"])
+        rows = np.flatnonzero(changed)
+        if not len(rows):
+            raise FeedbackError(f"rewording={s['rewording']} changes none of the {len(used)} candidates; use another")
+        takes = inspect.signature(type(self.head)).parameters
+        plain: Head = type(self.head)(**{k: v for k, v in s.items() if k in takes})
+        plain.fit(data.x, compiled, held, progress=False)
+        self._plain_sd = float(plain(data.x[used]).std())
+        scale = max(self._plain_sd**2, 1e-12) if s["standardized"] else 1.0
+        return Consistency(s["consistency"], used[rows], self.x(new.take(rows)), scale)
+
+    def _spread(self, data: Prepared, again: Consistency | None) -> dict[str, Any]:
+        """How far apart the scores are, beside the same head's without the penalty."""
+        if again is None:
+            return {}
+        sd = float(self.head(data.x[data.feedback.used]).std())
+        shift = np.abs(self.head(data.x[again.rows]) - self.head(again.again)).mean() / max(sd, 1e-12)
+        out: dict[str, Any] = {"reworded": len(again.rows), "reworded_shift": float(shift)}
+        out |= {"score_sd": sd, "score_sd_without": self._plain_sd}
+        if sd < self._plain_sd / 3:
+            out["cautions"] = [
+                "the penalty shrank the scores to less than a third of what they are without it: it is pleased by "
+                "scores that say little; use a smaller consistency"
+            ]
+        return out
 
     def score(self, candidates: Candidates) -> Scores:
         """Utility of each candidate, in log-odds; the same for everybody."""
@@ -149,3 +202,8 @@ class RewardModel(FeatureReward):
         self.theta = arrays["theta"]
         self.features.restore(arrays)
         self.head.restore({k[5:]: v for k, v in arrays.items() if k.startswith("head.")})
+
+
+def _of(again: Consistency | None, feedback: Feedback) -> Consistency | None:
+    """The penalty on the candidates of ``feedback`` alone."""
+    return None if again is None else again.among(feedback.used)

@@ -1,4 +1,6 @@
-"""Language-model losses on the states a reward is read from, so that reward training does not destroy them.
+"""Losses beside the preference loss: on the language model that a reward is read from, and on rewordings.
+
+Language-model losses on the states a reward is read from keep reward training from destroying them.
 
 The language model's head is kept while the score is trained, and the same hidden states must still write the responses:
 
@@ -14,14 +16,25 @@ without tokens says nothing and contributes 0. On frozen features the term has n
 With beta l(y) far below zero, as of any real text, the gradient of the ``sft`` term is beta times that of -l(y): the
 weight that helps grows with how little text there is. On small models 0.1 was needed where the authors use 0.01.
 
-Reference: Yang et al. 2024, Regularizing Hidden States Enables Learning Generalizable Reward Model for LLMs,
-https://arxiv.org/abs/2406.10216
+Consistency asks a response u = r(x, y) and its rewording v = r(x~, y~) for the same score:
+
+    L = L_preference + alpha mean (u - v)^2 / scale
+
+Both u and v are moved. The mean is over responses that the rewording changed. ``scale`` is 1 for the raw penalty, as
+published; standardised, it is the variance of the scores that the same head has without the penalty, so that alpha
+means the same for every encoder and the loss of a linear head stays convex. (The variance of the present scores in its
+place is worse than nothing: a network enlarges it at no cost by scoring topics apart, and forgets what it is for.)
+Either way a large alpha shrinks all scores, which pleases the penalty and says nothing: who fits watches their spread.
+
+References: Yang et al. 2024, Regularizing Hidden States Enables Learning Generalizable Reward Model for LLMs,
+https://arxiv.org/abs/2406.10216; Wu et al. 2025, reWordBench, https://arxiv.org/abs/2503.11751 (consistency)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -31,10 +44,13 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from guerdon.encode.prefix import Batch
+from guerdon.feedback.schema import Candidates
 from guerdon.reward.learned.likelihood import Likelihood
 from guerdon.reward.learned.minibatches import Texts, members
 from guerdon.reward.learned.readout import LastToken
 
+REWORD = "guerdon.bench.transforms.apply:reworded_by"
+"""What rewords candidates, opened when it is asked for: benchmarks stand above rewards."""
 KINDS = ("none", "sft", "dpo", "dpo-reference")
 AT_ONCE = 1024  # tokens whose logits are in memory together
 
@@ -71,9 +87,9 @@ class LanguageRegularizer:
 
     def run(self, readout: LastToken, sequences: list[np.ndarray], starts: np.ndarray, batch: Batch) -> Any:
         """(values [n], log-likelihoods [n]) of a batch's sequences in one pass, in the order of ``batch.rows``."""
-        ends, before = readout.decoder.states(sequences, batch, starts)
+        values, before = readout.both(sequences, starts, batch)
         targets = [sequences[row][max(int(starts[row]), 1) :] for row in batch.rows]
-        return readout.head(ends)[:, readout.label].float(), loglikelihood(self.head, before, targets)
+        return values, loglikelihood(self.head, before, targets)
 
     def mean(self, data: Likelihood, used: np.ndarray, texts: Texts, ell: Tensor) -> Tensor:
         """Weighted mean text loss of ``data`` over candidates counted by their place in ``used``; ell [len(used)]."""
@@ -132,3 +148,45 @@ def verdicts(data: Likelihood) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     A tie chooses nothing: its weight is 0.
     """
     return data.verdicts()
+
+
+def reword(
+    candidates: Candidates, rewording: str, paraphraser: str | None = None, seed: int = 0
+) -> tuple[Candidates, np.ndarray]:
+    """(the candidates reworded, each by itself; bool [n] which of them were changed) by the transform of that name."""
+    module, _, name = REWORD.partition(":")
+    return getattr(import_module(module), name)(candidates, rewording, paraphraser=paraphraser, seed=seed)
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Candidates and their rewordings should score the same.
+
+    weight        alpha >= 0
+    rows          int [m] candidates that were reworded, ascending
+    again         float64 [m, d] features of their rewordings
+    scale         what a squared difference is measured in
+    """
+
+    weight: float
+    rows: np.ndarray
+    again: np.ndarray
+    scale: float = 1.0
+
+    def among(self, rows: np.ndarray) -> Consistency:
+        """The same for those of the candidates ``rows`` that were reworded."""
+        kept = np.isin(self.rows, rows)
+        return self.take(np.flatnonzero(kept))
+
+    def take(self, index: np.ndarray) -> Consistency:
+        """The same for some of the candidates, by their place in ``rows``."""
+        return replace(self, rows=self.rows[index], again=self.again[index])
+
+    def gradients(self, u: np.ndarray, v: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """(penalty, its gradient in u [m], in v [m]) of the scores of ``rows`` and of their rewordings."""
+        gap, each = u - v, self.weight / (self.scale * max(len(u), 1))
+        return each * float(gap @ gap), 2 * each * gap, -2 * each * gap
+
+    def penalty(self, u: Tensor, v: Tensor) -> Tensor:
+        """The same for torch, of scores [m]."""
+        return ((u - v) ** 2).sum() * (self.weight / (self.scale * max(len(u), 1)))

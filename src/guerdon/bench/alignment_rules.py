@@ -1,0 +1,185 @@
+r"""Whether an image has what its prompt says, from what models say of the image: rules over given outputs.
+
+Nothing here sees pixels. The probabilities of yes, the boxes and the scores are arrays that a visual question
+answerer, a detector or a reward model gave.
+
+* attributes: the product over noun phrases of P(yes) to "PHRASE?", not one question about the whole prompt [1]_;
+* spatial relations: places of two boxes' centres, less where they overlap much [1]_;
+* numeracy: an object found is half of it, its exact count the other half [1]_;
+* three in one: the mean of those that apply [1]_;
+* confidence: the softmax share of the prompt's score among contrastive prompts [2]_.
+
+References
+----------
+.. [1] Huang et al. 2023. T2I-CompBench. https://arxiv.org/abs/2307.06350
+.. [2] Kim et al. 2024. Confidence-aware reward optimization (TextNorm). https://arxiv.org/abs/2404.01863
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from guerdon.errors import ConfigError, FeedbackError
+
+RELATIONS = {
+    "on the left of": "left", "on the right of": "right", "on the top of": "top", "on the bottom of": "bottom",
+    "on side of": "near", "next to": "near", "near": "near", "on top of": "top",
+}  # fmt: skip
+"""Phrase of a prompt -> relation; longer phrases are looked for first."""
+NEAR, IMAGE = 150.0, 512.0
+"""Pixels within which two objects are near, in images of that side; used as their ratio."""
+DROPPED = {"top", "side", "left", "right", "bottom", "the top", "the side", "the left", "the right", "the bottom"}
+_VERB = re.compile(r"\b(is|are|was|were|has|have|had|with|its)\b|\s(a|an|the)\s")
+_ARTICLE = re.compile(r"^(a|an|the|its|his|her|their)\s+", re.IGNORECASE)
+
+
+class Spatial(NamedTuple):
+    """A spatial prompt: the first object, the relation, the second object."""
+
+    first: str
+    relation: str
+    second: str
+
+
+class Box(NamedTuple):
+    """A box in pixels, ``y`` growing downwards."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+def phrases(prompt: str) -> list[str]:
+    """The noun phrases of a prompt that lists them ("a blue pen and a green notebook"), as T2I-CompBench's do.
+
+    Prompts of whole sentences need a parser, which is not here: give their phrases yourself.
+
+    Raises
+    ------
+    FeedbackError
+        if ``prompt`` is no such list
+    """
+    text = prompt.strip().rstrip(".").lower()
+    parts = re.split(r",\s*(?:and\s+)?|\s+and\s+|" + "|".join(rf"\s+{r}\s+" for r in RELATIONS), text)
+    found = [part.strip() for part in parts if part.strip() and part.strip() not in DROPPED]
+    listed = all(_ARTICLE.match(part) and len(part.split()) <= 5 and not _VERB.search(part) for part in found)
+    if not found or not listed:
+        raise FeedbackError(f"prompt {prompt[:60]!r}: no list of noun phrases; give its phrases yourself")
+    return found
+
+
+def questions(prompt: str) -> list[str]:
+    """One question for each noun phrase."""
+    return [f"{phrase}?" for phrase in phrases(prompt)]
+
+
+def spatial(prompt: str) -> Spatial:
+    """The objects and the relation of a spatial prompt.
+
+    Raises
+    ------
+    FeedbackError
+        if it names none of :data:`RELATIONS`
+    """
+    text = prompt.strip().rstrip(".").lower()
+    for phrase in sorted(RELATIONS, key=len, reverse=True):
+        first, found, second = text.partition(f" {phrase} ")
+        if found:
+            return Spatial(_ARTICLE.sub("", first), RELATIONS[phrase], _ARTICLE.sub("", second))
+    raise FeedbackError(f"prompt {prompt[:60]!r}: none of {', '.join(RELATIONS)}")
+
+
+def attributes(yes: np.ndarray) -> np.ndarray:
+    """float64 [n] product over phrases of P(yes) [n, phrases]; NaN is an unused slot and counts as 1."""
+    yes = np.asarray(yes, dtype=np.float64)
+    if ((yes < 0) | (yes > 1)).any():
+        raise FeedbackError("attributes: P(yes) is in [0, 1]")
+    return np.where(np.isnan(yes), 1.0, yes).prod(-1)
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes."""
+    wide = min(a.right, b.right) - max(a.left, b.left)
+    high = min(a.bottom, b.bottom) - max(a.top, b.top)
+    inside = max(wide, 0.0) * max(high, 0.0)
+    both = (a.right - a.left) * (a.bottom - a.top) + (b.right - b.left) * (b.bottom - b.top) - inside
+    return inside / both if both > 0 else 0.0
+
+
+def placed(relation: str, first: Box | None, second: Box | None, side: float = IMAGE) -> float:
+    """Whether ``first`` stands to ``second`` as said, in [0, 1]; 0 where one is not detected (None).
+
+    A direction holds where the centres differ more along it than across it, and counts less from an overlap of 0.1 on.
+    """
+    if relation not in set(RELATIONS.values()):
+        raise ConfigError(f"relation={relation!r}; use one of {', '.join(sorted(set(RELATIONS.values())))}")
+    if first is None or second is None:
+        return 0.0
+    dx = (second.left + second.right - first.left - first.right) / 2
+    dy = (second.top + second.bottom - first.top - first.bottom) / 2
+    if relation == "near":
+        near, far = NEAR / IMAGE * side, max(abs(dx), abs(dy))
+        return 1.0 if abs(dx) < near or abs(dy) < near else near / far
+    along = {"left": dx, "right": -dx, "top": dy, "bottom": -dy}[relation]
+    across = abs(dy) if relation in ("left", "right") else abs(dx)
+    if along <= across:
+        return 0.0
+    shared = overlap(first, second)
+    return min(1.0, 0.1 / shared) if shared else 1.0
+
+
+def counted(wanted: Mapping[str, int], found: Mapping[str, int]) -> float:
+    """Numeracy in [0, 1]: half of an object's share for being found, half for its exact (de-duplicated) count."""
+    if not wanted:
+        raise FeedbackError("numeracy: no objects are wanted")
+    return sum(0.5 * (found.get(k, 0) > 0) + 0.5 * (found.get(k, 0) == n) for k, n in wanted.items()) / len(wanted)
+
+
+def three_in_one(scores: Sequence[float | None]) -> float:
+    """The mean of the metrics that apply (the others are None).
+
+    Raises
+    ------
+    FeedbackError
+        if none applies
+    """
+    given = [s for s in scores if s is not None]
+    if not given:
+        raise FeedbackError("three in one: no metric applies")
+    return float(np.mean(given))
+
+
+def confidence(score: np.ndarray, contrast: np.ndarray, temperature: float) -> np.ndarray:
+    """TextNorm: float64 [n] softmax share of ``score`` [n] among itself and ``contrast`` [n, k] at ``temperature``.
+
+    What depends on the image alone cancels. Shares of prompts with different k are not comparable.
+
+    Raises
+    ------
+    ConfigError
+        if the temperature is not positive or there is no contrastive prompt
+    """
+    if not temperature > 0:
+        raise ConfigError(f"temperature={temperature}: it is positive")
+    contrast = np.asarray(contrast, dtype=np.float64)
+    if contrast.ndim != 2 or not contrast.shape[1]:
+        raise ConfigError("confidence: no contrastive prompts; without one every share would be 1")
+    with np.errstate(over="ignore"):  # a prompt far below a contrastive one has share 0
+        gap = (contrast - np.asarray(score, dtype=np.float64)[:, None]) / temperature
+        return 1 / (1 + np.exp(gap).sum(1))
+
+
+def contrasts(prompt: str, given: Sequence[str]) -> list[str]:
+    """The contrastive prompts without repeats and without the prompt itself."""
+    own = prompt.strip().lower()
+    return list(dict.fromkeys(text for text in given if text.strip().lower() != own))
+
+
+def ensemble(shares: np.ndarray, penalty: float = 0.0) -> np.ndarray:
+    """float64 [n] mean over models of ``shares`` [models, n], less ``penalty`` times their variance."""
+    return shares.mean(0) - penalty * shares.var(0)
