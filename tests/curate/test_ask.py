@@ -29,6 +29,7 @@ from guerdon.feedback.schema import Candidates, Judgement
 from guerdon.feedback.star import Feedback
 from guerdon.reward.learned.model import RewardModel
 from guerdon.reward.personal.low_rank import LowRankReward
+from guerdon.reward.personal.variational import VariationalReward
 from guerdon.worlds.annotators import Annotator
 from guerdon.worlds.people import Population
 from guerdon.worlds.pool import Pool
@@ -237,6 +238,25 @@ def test_the_step_writes_a_queue_that_comes_back_as_feedback(tmp_path: Path) -> 
     assert added.decisions["why"].to_pylist()[-1].startswith("asked because: information about")
     assert list(added.undo().judgements()) == list(told.judgements())
     assert len(answers(added.feedback, queue=str(queue)).feedback) == len(added.feedback)
+
+
+def test_a_reward_that_says_what_answers_tell_is_asked_for_its_questions() -> None:
+    pool = Pool.planted(40, 4, 6, seed=0)
+    wanted = np.eye(6)[:1]
+    people = Population.simulate(
+        "clustered", pool, users=30, prototypes=np.concatenate([wanted, -wanted]), spread=0.0,
+        annotators=Annotator.perfect(), seed=0,
+    )  # fmt: skip
+    said = people.history(count=20)
+    quick = {"hidden": 16, "latent": 4, "epochs": 10, "learning_rate": 3e-3}
+    reward = VariationalReward(encoder=pool.encoder(), inference="people", **quick).fit(said)
+    found = next_questions(reward, None, pool.candidates, 6)
+    nats = [q.gain for q in found]
+    assert len({str(q.prompt) for q in found}) == 6  # one a prompt
+    assert nats[0] == max(nats)
+    assert "information about a stranger" in found[0].why
+    with pytest.raises(ConfigError, match=r"use by=information"):
+        next_questions(reward, None, pool.candidates, 2, by="logdet")
 
 
 def test_mistakes_are_one_clear_line(tmp_path: Path) -> None:

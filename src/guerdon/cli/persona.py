@@ -73,9 +73,8 @@ def learn(
         data = data.take(np.isin(data.user, [data.users.index(u) for u in user]))
     learner = PersonaLearner(load_language_model(lm, **others), **mine)
     ready = {u: c for u, c in choices_of(data).items() if len(c) >= FEWEST}
-    say(
-        f"{len(ready):,} people, {sum(len(c) for c in ready.values()):,} choices: {learner.calls(ready):,} questions at most"
-    )
+    count = sum(len(c) for c in ready.values())
+    say(f"{len(ready):,} people, {count:,} choices: {learner.calls(ready):,} questions at most")
     if dry_run:
         return
     with steps() as tick:

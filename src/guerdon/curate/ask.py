@@ -205,9 +205,10 @@ def next_questions(
 ) -> list[Question]:
     """The n comparisons of ``pool`` to show next, with the reason for each, best first.
 
-    ``reward`` with a belief about people (low-rank models): questions about ``user``, or for ``None`` those that tell
-    people apart best. A linear ``bradley-terry``: questions about everybody, given the feedback ``answered`` it was
-    fitted to. Questions that ``answered`` holds (of this user) are not asked again.
+    ``reward`` with a belief about people (low-rank), or one that says what answers tell (variational): questions about
+    ``user``, or for ``None`` those that tell people apart best. A linear ``bradley-terry``: questions about everybody,
+    given the feedback ``answered`` it was fitted to. Questions that ``answered`` holds (of this user) are not asked
+    again.
     """
     candidates, pairs = questions_of(pool, None, seed)
     if answered is not None:
@@ -216,6 +217,8 @@ def next_questions(
         pairs = pairs[np.sort(np.random.default_rng(seed).choice(len(pairs), max_pairs, replace=False))]
     if not len(pairs):
         raise FeedbackError("no question is left: the pool has no two different responses to a prompt that are unasked")
+    if not isinstance(reward, Believing) and callable(getattr(reward, "information", None)):
+        return _by_samples(reward, user, candidates, pairs, n, by, diverse)
     used, at = np.unique(pairs, return_inverse=True)
     at = at.reshape(pairs.shape)
     offset, about = None, "everybody"
@@ -239,6 +242,27 @@ def next_questions(
         why = f"{by} about {about}: {gain:.4f}{unit}; P(first preferred) {p:.2f}, log-odds known to {std:.2f}"
         out.append(Question(candidates.prompts[a], candidates.responses[a], candidates.responses[b], user, why, gain))
     return out
+
+
+def _by_samples(
+    reward: Any, user: str | None, candidates: Candidates, pairs: np.ndarray, n: int, by: str, diverse: bool
+) -> list[Question]:
+    """The n questions that a reward with ``information(users, a, b)`` says tell most; diverse: one a prompt first."""
+    if by != "information":
+        raise ConfigError(f"by={by!r}: {reward.name} says what an answer tells in nats only; use by=information")
+    a, b = (candidates.take(side) for side in pairs.T)
+    nats = np.asarray(reward.information([user], a, b))[0]
+    order = np.argsort(-nats, kind="stable")
+    if diverse:
+        prompts = [pack(candidates.prompts[i]) for i in pairs[order, 0]]
+        seen: set[str] = set()
+        later = np.array([p in seen or bool(seen.add(p)) for p in prompts])  # type: ignore[func-returns-value]
+        order = np.concatenate([order[~later], order[later]])
+    told = f"information about {'a stranger' if user is None else user}"
+    return [
+        Question(a.prompts[i], a.responses[i], b.responses[i], user, f"{told}: {nats[i]:.4f} nats", float(nats[i]))
+        for i in order[:n].tolist()
+    ]
 
 
 def ask(

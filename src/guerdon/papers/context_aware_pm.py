@@ -25,6 +25,7 @@ from guerdon.papers.frame import DATA, Budget, Claim, Row, at_least, at_most, re
 from guerdon.papers.index import paper
 from guerdon.reward.judge.pairwise import PairwiseJudge
 from guerdon.reward.learned.context import ContextReward, context_report
+from guerdon.reward.learned.context_em import LatentContexts
 from guerdon.reward.learned.context_mixture import ContextPrior, decompose
 from guerdon.reward.learned.model import RewardModel
 from guerdon.worlds.choosers import SIX
@@ -279,17 +280,34 @@ def two_steps(budget: Budget) -> Row:
             )
             direct = RewardModel(encoder=direct_pool.encoder(), seed=seed)
             direct.fit(world.feedback(rows, contexts=False))
+            latent = LatentContexts.fit(
+                np.eye(TOPICS)[world.topic[rows]],
+                world.d[rows],
+                world.wins[rows].astype(float),
+                np.where(world.observed[rows], world.context[rows], -1),
+                seed=seed,
+            )
             score = np.column_stack([_scores(given, world, test, name) for name in names])
             chance = expit(score)
             known = prior(np.eye(TOPICS)[world.topic[test]])
             marginal = (known * chance[:, prior.contexts]).sum(1)
             plain = expit(_scores(direct, world, test, None))
-            for name, p in (("CAPM", marginal), ("direct", plain), ("truth", world.true[test])):
+            whole = latent.marginal(np.eye(TOPICS)[world.topic[test]], world.d[test])
+            for name, p in (
+                ("CAPM", whole),
+                ("CAPM, observed rows only", marginal),
+                ("direct", plain),
+                ("truth", world.true[test]),
+            ):
                 loss = -(world.true[test] * np.log(p) + (1 - world.true[test]) * np.log1p(-p)).mean()
                 figures.setdefault(f"{name}, {count:,} rows", []).append(float(loss))
-            right = (score > 0) == (world.given[test] > 0.5)
+            right = (latent.given(world.d[test]) > 0.5) == (world.given[test] > 0.5)
+            alone = (score > 0) == (world.given[test] > 0.5)
             direct_right = (plain > 0.5)[:, None] == (world.given[test] > 0.5)
             figures.setdefault(f"CAPM accuracy given contexts, {count:,} rows", []).append(float(right.mean()))
+            figures.setdefault(f"CAPM accuracy given contexts, observed rows only, {count:,} rows", []).append(
+                float(alone.mean())
+            )
             figures.setdefault(f"direct accuracy given contexts, {count:,} rows", []).append(float(direct_right.mean()))
     bounds = []
     for count in ("300", "1,000"):
@@ -298,7 +316,11 @@ def two_steps(budget: Budget) -> Row:
         bounds.append(at_least(f"share of seeds won, {count} rows", 0.8))
         name = f"accuracy given contexts, {count} rows"
         bounds.append(at_least(f"CAPM {name}", 0.15, over=f"direct {name}"))
-    return Row("2 two steps or one, contexts seen in 30 % of rows", figures, bounds, "log-loss; accuracy")
+    note = (
+        "CAPM learns from the rows without a context as well, by expectation maximization, which was added after the "
+        "observed rows alone had lost to the direct model at 300 rows"
+    )
+    return Row("2 two steps or one, contexts seen in 30 % of rows", figures, bounds, "log-loss; accuracy", note=note)
 
 
 def _scores(model: Any, world: Mixture, rows: np.ndarray, context: str | None) -> np.ndarray:
@@ -349,7 +371,7 @@ def judged(budget: Budget) -> Row:
 
         judge = PairwiseJudge(SimulatedJudge(quality, noise=0.1, misread=0.1, position=0.1, seed=seed), how="json")
         prompts, first, second, contexts = [], [], [], []
-        for i in range(PAIRS):
+        for i in range(JUDGED):
             x, y = rng.choice(len(SIX), 2, replace=False).tolist()
             a, b = (" ".join([SHOWN[SIX[k]][1][i % 2], FILLER[(i + k) % len(FILLER)]]) for k in (x, y))
             for wanted in (x, y):  # a is right under the first context, b under the second
@@ -373,7 +395,7 @@ def judged(budget: Budget) -> Row:
     return Row("a judge is told the context", figures, bounds, "accuracy", note="bounds are those of check 1")
 
 
-PAIRS = 150
+JUDGED = 150
 USERS, CHOICES, ASKED = 40, 10, 40
 OPENINGS = ("Well,", "So", "Now", "Right,")
 FILLERS = ("it depends on the weather", "you could take the train", "that works in most towns", "people do it daily")

@@ -235,7 +235,7 @@ def shrinking(pairs: Feedback, budget: Budget) -> Row:
     figures: dict[str, list[float]] = {f"sd of scores, alpha {a:g}": [] for a in RAW}
     figures |= {"falls with every alpha": [], "warned exactly below a third": []}
     for seed in budget.seeds(3):
-        fit, _ = parts(pairs, seed, 800, 10)
+        fit, _ = parts(pairs, seed, 1500, 10)
         sd, warned = [], []
         for alpha in RAW:
             made = {"encoder": "hash:1024?features=response", "l2": 1e-3, "seed": seed}

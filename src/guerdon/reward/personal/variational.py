@@ -534,9 +534,12 @@ class VariationalReward(FeatureReward):
         """float64 [u, n] nats that each person's answer to each question a[i] against b[i] tells about them.
 
         Mutual information of answer and latent person, H(mean p) - mean H(p) over posterior samples (the prior's for
-        people unknown).
+        people unknown). Answers to questions that were chosen are read rightly with ``inference="people"`` only: the
+        encoder has seen comparisons that people happened to make, and a warning says so.
         """
         n, u = len(a), len(users)
+        if not len(self.bank):
+            log.warning("inference=encoder reads answers to chosen questions badly; fit with inference=people")
         x = self._wide(np.concatenate([self.x(a), self.x(b)]))
         left = np.tile(np.arange(n), u)
         asked = [user for user in users for _ in range(n)]
