@@ -43,7 +43,7 @@ def feedback(kind: str) -> Feedback:
     return Feedback.of(rows)
 
 
-APART = {"autoregressive", "backbone", "sarm", "peer-adapters", "peer-policies", "grm", "factorization"}
+APART = {"autoregressive", "backbone", "gpm", "sarm", "peer-adapters", "peer-policies", "grm", "factorization"}
 """Tested on their own: transformers models, and one that knows only the candidates it was fitted on."""
 
 

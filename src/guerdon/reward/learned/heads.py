@@ -22,18 +22,11 @@ if TYPE_CHECKING:
 class Head(Protocol):
     """What RewardModel needs of a head."""
 
-    def fit(
-        self,
-        x: np.ndarray,
-        data: Likelihood,
-        held: Likelihood | None,
-        *,
-        progress: bool,
-        consistency: Consistency | None = None,
-    ) -> np.ndarray:
+    def fit(self, x: np.ndarray, data: Likelihood, held: Likelihood | None, *, progress: bool) -> np.ndarray:
         """Fit on features x [C, d]; ``held`` guides automatic choices. Returns the likelihood's own parameters.
 
-        consistency   a penalty on scores of rewordings that differ (of the candidates that ``data`` learns from)
+        A head may also take ``consistency: Consistency | None``, a penalty on scores of rewordings that differ (of the
+        candidates that ``data`` learns from); it is given only where there is one.
         """
         ...
 

@@ -142,14 +142,23 @@ class RewardModel(FeatureReward):
         compiled = self.compile(data.train)
         held = None if data.held is None else self.compile(data.held)
         again = self._reworded(data, compiled, held)
-        self.theta = self.head.fit(data.x, compiled, held, progress=progress, consistency=_of(again, data.train))
+        more = self._with(_of(again, data.train))
+        self.theta = self.head.fit(data.x, compiled, held, progress=progress, **more)
         if not isinstance(self.head, LinearHead):
             return {"data": len(compiled), **self._spread(data, again)}
         if held is not None and data.rejoin:
             self.head = LinearHead(l2=self.head.chosen_l2)
             compiled = self.compile(data.feedback)
-            self.theta = self.head.fit(data.x, compiled, None, consistency=_of(again, data.feedback))
+            self.theta = self.head.fit(data.x, compiled, None, **self._with(_of(again, data.feedback)))
         return {"data": len(compiled), "l2": self.head.chosen_l2, **self._spread(data, again)}
+
+    def _with(self, consistency: Consistency | None) -> dict[str, Any]:
+        """What a head is told of the penalty: nothing where there is none, so that heads need not know of it."""
+        if consistency is None:
+            return {}
+        if "consistency" not in inspect.signature(self.head.fit).parameters:
+            raise ConfigError(f"head={self.settings['head']} takes no consistency penalty; leave consistency out")
+        return {"consistency": consistency}
 
     def _reworded(self, data: Prepared, compiled: Likelihood, held: Likelihood | None) -> Consistency | None:
         """The candidates that rewording changed, with the features of what became of them."""
