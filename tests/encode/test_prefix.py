@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import (
@@ -161,6 +162,18 @@ def test_portable_operations_equal_the_kernels(kv_heads):
         torch.testing.assert_close(kernel, public, atol=1e-5, rtol=1e-5)
     assert layout.longest == 9
     assert layout.tokens == 22
+
+
+def test_attention_in_half_precision_fits_queries_in_full(monkeypatch):
+    """Under autocast a GPU attends in bfloat16 and, unlike a CPU, does not widen what is copied."""
+    torch.manual_seed(0)
+    layout = make_layout([(0, 5), (5, 3), (8, 2)], [Join(5, 10, 0, 5, (3, 2))], "cpu")
+    tensors = [torch.randn(1, 2, 10, 8) for _ in range(3)]
+    full, attend = packed_attention(*tensors, layout, 0.3, True), F.scaled_dot_product_attention
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *a, **k: attend(*a, **k).bfloat16())
+    half = packed_attention(*tensors, layout, 0.3, True)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, full, atol=2e-2, rtol=2e-2)
 
 
 def test_double_precision_gradcheck():

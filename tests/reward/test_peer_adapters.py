@@ -12,6 +12,7 @@ from guerdon.encode.prefix import base_of
 from guerdon.errors import ConfigError
 from guerdon.feedback.schema import Judgement
 from guerdon.feedback.star import Feedback
+from guerdon.reward.learned import finetune
 from guerdon.reward.learned.comparisons import BradleyTerry
 from guerdon.reward.learned.peer_adapters import PeerAdapters, PeerBradleyTerry
 from guerdon.reward.learned.peer_selection import Review, kept
@@ -192,6 +193,14 @@ def test_curate_writes_what_the_peers_chose(lm, noisy, reads):
     assert noisy[1][suspect].mean() > 1.8 * noisy[1].mean()
     assert "chosen in" in curated.decisions["why"][0].as_py()
     assert list(curated.undo().judgements()) == list(noisy[0].judgements())
+
+
+@pytest.mark.parametrize("reads", ["score", "policy"])
+def test_half_precision_of_a_gpu_trains_the_same_reward(lm, noisy, monkeypatch, reads):
+    monkeypatch.setattr(finetune, "_autocast", lambda readout: torch.autocast("cpu", torch.bfloat16))
+    reward = PeerAdapters(backbone=str(lm), reads=reads, noise=0.25, beta=1.0, share_prefix=False, **FAST).fit(noisy[0])
+    assert accuracy(reward, planted(100, 9)[0]) > (0.85 if reads == "score" else 0.7)
+    assert all(p.dtype == torch.float32 for p in reward.head.parameters())
 
 
 @pytest.mark.parametrize(

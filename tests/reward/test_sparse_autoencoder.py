@@ -92,6 +92,16 @@ def test_a_feature_can_be_looked_up(reward: SparseReward) -> None:
     assert values[found[0]] == values.max()
 
 
+def test_a_second_fit_is_as_the_first_but_a_pretrained_autoencoder_stays(reward: SparseReward) -> None:
+    data = example_feedback()
+    half, settings = data.take(range(len(data) // 2)), {"encoder": "hash:64", "latent": 48, "k": 6, "epochs": 5}
+    again = SparseReward(**settings).fit(half).fit(data)
+    np.testing.assert_allclose(again.score(data.candidates).value, reward.score(data.candidates).value, atol=1e-8)
+    kept = SparseReward(**settings).pretrain(half.candidates)
+    sae = kept.sae
+    assert kept.fit(data).fit(half).sae is sae
+
+
 def test_what_it_refuses(reward: SparseReward) -> None:
     with pytest.raises(ConfigError):
         SparseReward(latent=4, k=5)

@@ -9,6 +9,8 @@ from guerdon.encode.prefix import base_of
 from guerdon.errors import ConfigError, ModelError
 from guerdon.feedback.schema import Candidates, Judgement
 from guerdon.feedback.star import Feedback
+from guerdon.reward.learned import finetune
+from guerdon.reward.learned.checkpoints import Checkpoint
 from guerdon.reward.learned.lasso import lasso
 from guerdon.reward.learned.likelihood import compile_likelihood
 from guerdon.reward.learned.sparse_backbone import MODES, SparseBackbone
@@ -86,8 +88,7 @@ def test_each_mode_learns_saves_loads_and_keeps_the_contract(fitted, mode, tmp_p
     asked = planted(20, 5).candidates
     np.testing.assert_allclose(again.score(asked).value, reward.score(asked).value, atol=1e-5)
     assert again.explain(asked).keys() == reward.explain(asked).keys()
-    if mode == "detached":
-        check_reward(reward)
+    check_reward(reward)
 
 
 def test_what_moves_in_which_mode(lm, fitted):
@@ -199,6 +200,23 @@ def test_a_pretrained_autoencoder_is_used_and_must_fit(lm):
         reward.fit(planted(60, 1))
 
 
+@pytest.mark.parametrize("topk", [True, False])
+def test_half_precision_of_a_gpu_trains_the_same_reward(lm, monkeypatch, topk):
+    settings = {**FAST, "backbone": str(lm), "layer": 2, "tuning": "full", "epochs": 4, "topk": topk}
+    monkeypatch.setattr(finetune, "_autocast", lambda readout: torch.autocast("cpu", torch.bfloat16))
+    reward = SparseBackbone(**settings, share_prefix=False).fit(planted(200, 1))  # on CPUs it knows no packed attention
+    assert accuracy(reward, planted(100, 9)) > 0.8
+    assert all(p.dtype == torch.float32 for p in reward.head.parameters())
+
+
+def test_a_second_fit_is_as_the_first(lm):
+    """The autoencoder of an earlier fit plays no part in the next one."""
+    settings, asked = {**FAST, "backbone": str(lm), "mode": "head", "layer": 1}, planted(10, 5).candidates
+    fresh = SparseBackbone(**settings).fit(planted(60, 1))
+    again = SparseBackbone(**settings).fit(planted(60, 2)).fit(planted(60, 1))
+    np.testing.assert_allclose(again.score(asked).value, fresh.score(asked).value, atol=1e-6)
+
+
 def test_l1_gives_shorter_explanations(lm):
     made = [
         SparseBackbone(backbone=str(lm), mode="head", layer=2, l1=l1, keep="last", **FAST).fit(planted(200, 1))
@@ -206,6 +224,62 @@ def test_l1_gives_shorter_explanations(lm):
     ]
     assert made[1].summary["features_used"] < 0.6 * made[0].summary["features_used"]
     assert made[1].summary["features_used"] > 0
+
+
+def test_all_preactivations_are_not_sparse_but_add_up_and_can_be_edited(lm, tmp_path):
+    """The released recipe: a head on every latent tells its scores by all of them."""
+    reward = SparseBackbone(backbone=str(lm), topk=False, layer=2, epochs=4, tuning="full", **FAST).fit(planted(200, 1))
+    asked = planted(20, 7).candidates
+    assert accuracy(reward, planted(100, 9)) > 0.8
+    z = reward.activations(asked).toarray()
+    assert np.count_nonzero(z, axis=1).min() == 48
+    told = np.sum([np.asarray(v) for v in reward.explain(asked).values()], 0)
+    np.testing.assert_allclose(told, reward.score(asked).value, atol=1e-4)
+    feature = int(np.argmax(np.abs(reward.weight)))
+    again = guerdon.load(reward.edit({feature: ("*", 0.0)}).save(tmp_path / "m"))
+    expected = reward.score(asked).value - z[:, feature] * reward.weight[feature]
+    np.testing.assert_allclose(again.score(asked).value, expected, atol=1e-4)
+
+
+def test_of_many_tokens_a_random_choice_is_held(lm):
+    texts = planted(40, 2).candidates
+    made = []
+    for most in (200_000, 50):
+        reward = SparseBackbone(backbone=str(lm), layer=1, sae_tokens=most, batch_tokens=60, **FAST).pretrain(texts)
+        rendered = reward.renderer(texts)
+        starts = reward.renderer.response_starts(texts, rendered)
+        made.append(reward._token_states(rendered.tokens, starts, texts.prompts))
+    every, few = made
+    assert len(every) == sum(len(t) - s for t, s in zip(rendered.tokens, starts, strict=True))
+    assert few.shape == (50, every.shape[1])
+    nearest = np.abs(few[:, None] - every[None]).max(2)
+    assert nearest.min(1).max() < 1e-4
+    assert len(set(nearest.argmin(1) // 20)) > 5  # from all over the texts
+
+
+@pytest.mark.parametrize("other", [{}, {"mode": "joint"}, {"k": 5}])
+def test_a_killed_fit_goes_on_and_another_does_not_take_it_over(lm, tmp_path, monkeypatch, other):
+    class Killed(Exception):
+        """What a stopped process looks like from inside."""
+
+    data, place = planted(120, 1), tmp_path / "c"
+    settings = {**FAST, "layer": 1, "epochs": 2, "tuning": "full", "backbone": str(lm)}
+    whole = SparseBackbone(**{**settings, **other}).fit(data)
+    save, saves = Checkpoint.save, []
+
+    def save_then_die(self, *args):
+        save(self, *args)
+        saves.append(args)
+        if len(saves) == 4:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoint, "save", save_then_die)
+        with pytest.raises(Killed):
+            SparseBackbone(**settings, checkpoint=str(place)).fit(data)
+    resumed = SparseBackbone(**{**settings, **other}, checkpoint=str(place)).fit(data)
+    np.testing.assert_allclose(resumed.score(data.candidates).value, whole.score(data.candidates).value, atol=1e-5)
+    assert resumed.summary["held_out_loss"] == whole.summary["held_out_loss"]
 
 
 @pytest.mark.parametrize("l1", [0.003, 0.03])

@@ -198,6 +198,7 @@ def _portable(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> 
         part = F.scaled_dot_product_attention(
             bucket.rows(q), bucket.rows(k), bucket.rows(v), is_causal=True, scale=scale
         ).transpose(1, 2)
+        part = part.to(out.dtype)  # autocast attends in bfloat16 where rotated queries are float32
         if bucket.index is None or bucket.real is None:
             where = torch.arange(bucket.start, bucket.start + bucket.count * bucket.length, device=q.device)
             out = out.index_copy(0, where, part.reshape(-1, *part.shape[2:]))
@@ -216,7 +217,7 @@ def _portable(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> 
         column = torch.arange(shared + longest, device=q.device)[None, :]
         mask = column <= shared + step[:, None]
         part = F.scaled_dot_product_attention(q[index].transpose(1, 2), *both, attn_mask=mask, scale=scale)
-        out = out.index_copy(0, index[real], part.transpose(1, 2)[real])
+        out = out.index_copy(0, index[real], part.transpose(1, 2)[real].to(out.dtype))
     return out
 
 

@@ -148,7 +148,7 @@ def train(
     keep = (
         None
         if recipe.checkpoint is None
-        else Checkpoint(recipe.checkpoint, _fingerprint(texts, data, held, recipe, language))
+        else Checkpoint(recipe.checkpoint, _fingerprint(texts, data, held, recipe, readout.head, language))
     )
     state = None if keep is None else keep.load()
     if state is not None:
@@ -279,10 +279,12 @@ def _fingerprint(
     data: Likelihood,
     held: Likelihood | None,
     recipe: Recipe,
+    head: torch.nn.Module,
     language: LanguageRegularizer | None = None,
 ) -> str:
-    """Names a run: the same data, texts, recipe and text loss give the same name."""
-    about = (replace(recipe, checkpoint=None), *([] if language is None else [language.weight, language.loss]))
+    """Names a run: the same data, texts, recipe, kind of head and text loss give the same name."""
+    about = [replace(recipe, checkpoint=None), repr(head)]
+    about += [] if language is None else [language.weight, language.loss]
     digest = hashlib.sha256(repr(about).encode())
     for part in (data, held):
         for array in () if part is None else members(part):

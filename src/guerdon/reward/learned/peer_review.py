@@ -11,7 +11,7 @@ learned, and never more than the assumed noise; ``curriculum="easy-first"`` also
 pairs of the largest mean margin at first, growing from half of the data to all of it at the last pass.
 
 Choosing and schedules: :mod:`guerdon.reward.learned.peer_selection`. The same on one language model with two adapters,
-and for implicit rewards: :mod:`guerdon.reward.learned.peer_adapters`, :mod:`guerdon.reward.learned.peer_policies`.
+read by scores or by implicit rewards: :mod:`guerdon.reward.learned.peer_adapters`.
 Measure on data that nothing was filtered from: a filtered test is an easy test.
 
 Reference: Zhang et al. (2025), Two Minds Better Than One: Collaborative Reward Modeling for LLM Alignment,

@@ -44,7 +44,7 @@ from guerdon.reward.learned.readout import LastToken
 from guerdon.reward.learned.regularizers import LanguageRegularizer, TextLoss
 from guerdon.reward.learned.sparse_attribution import SparseAttribution
 from guerdon.reward.learned.sparse_autoencoder import SparseAutoencoder
-from guerdon.reward.learned.sparse_head import Reconstruction, SparseHead, standardised, truncate
+from guerdon.reward.learned.sparse_head import Reconstruction, SparseHead, response_tokens, standardised, truncate
 
 MODES = ("head", "language", "joint", "detached")
 POSITIONS = ("response", "last")
@@ -145,6 +145,8 @@ class SparseBackbone(SparseAttribution, BackboneReward):
         self._named = tuple(given)
         self.sae: SparseAutoencoder | None = None
         self.trained_on: tuple[str, int] | None = None
+        self.learned_by_fit = False
+        """Whether the autoencoder is a fit's own, which the next fit does not take over, not a pretrained one."""
 
     @property
     def params(self) -> dict[str, Any]:
@@ -178,6 +180,7 @@ class SparseBackbone(SparseAttribution, BackboneReward):
         rendered = self.renderer(texts)
         starts = self.renderer.response_starts(texts, rendered)
         rows = rendered.readable
+        self.learned_by_fit = False
         sequences = [t for t in rendered.tokens if t is not None]
         self._train_autoencoder(sequences, starts[rows], [texts.prompts[i] for i in rows])
         return self
@@ -187,9 +190,6 @@ class SparseBackbone(SparseAttribution, BackboneReward):
         if not sequences:
             raise FeedbackError("the autoencoder has no texts: all are empty or longer than max_length")
         x = self._token_states(sequences, starts, [str(p) for p in prompts])
-        if len(x) > s["sae_tokens"]:
-            rng = np.random.default_rng(s["seed"])
-            x = x[np.sort(rng.choice(len(x), s["sae_tokens"], replace=False))]
         self.sae = SparseAutoencoder(len(self.head.shift), s["k"])
         told = self.sae.fit(
             x, epochs=s["sae_epochs"], learning_rate=s["sae_learning_rate"], batch=s["sae_batch"], seed=s["seed"]
@@ -201,20 +201,32 @@ class SparseBackbone(SparseAttribution, BackboneReward):
                 stacklevel=3,
             )
 
-    def _token_states(
-        self, sequences: list[np.ndarray], starts: np.ndarray, prompts: Sequence[str], *, last: bool | None = None
-    ) -> np.ndarray:
-        """float32 [T, d] standardised states of the responses' tokens, or of the last alone."""
+    def _token_states(self, sequences: list[np.ndarray], starts: np.ndarray, prompts: Sequence[str]) -> np.ndarray:
+        """float32 [T, d] standardised states of the responses' tokens, or of the last alone.
+
+        Where there are more than ``sae_tokens`` it is those of a random choice of tokens; no others are ever held.
+        """
         assert isinstance(self.readout, LastToken)
-        parts = []
-        last = self.settings["positions"] == "last" if last is None else last
+        s, parts, at = self.settings, [], 0
+        last = s["positions"] == "last"
+        batches = self.readout.plan(sequences, list(prompts), self.budget)
+        sizes = [len(b.rows) + (0 if last else int(response_tokens(sequences, starts, b).sum())) for b in batches]
+        chosen = np.ones(sum(sizes), dtype=bool)
+        if len(chosen) > s["sae_tokens"]:
+            chosen[:] = False
+            chosen[np.random.default_rng(s["seed"]).choice(len(chosen), s["sae_tokens"], replace=False)] = True
         with torch.inference_mode():
-            for batch in self.readout.plan(sequences, list(prompts), self.budget):
-                ends, inner = self.readout.decoder.states(sequences, batch, None if last else starts + 1)
-                parts.append(standardised(ends if last else torch.cat([ends, inner])).cpu().numpy())
+            for batch, size in zip(batches, sizes, strict=True):
+                if chosen[at : at + size].any():
+                    ends, inner = self.readout.decoder.states(sequences, batch, None if last else starts + 1)
+                    x = standardised(ends if last else torch.cat([ends, inner])).cpu().numpy()
+                    parts.append(x[chosen[at : at + size]])
+                at += size
         return np.concatenate(parts)
 
     def fit(self, feedback: Feedback, *, validation: Feedback | None = None, progress: bool = False) -> Self:
+        if self.learned_by_fit:
+            self.sae = None
         super().fit(feedback, validation=validation, progress=progress)
         texts, _ = self._texts(feedback)
         used = np.array([i for i in feedback.used if len(texts.sequences[i])])
@@ -256,6 +268,7 @@ class SparseBackbone(SparseAttribution, BackboneReward):
             used = np.unique(members(data)[0])
             sequences = [texts.sequences[i] for i in used]
             self._train_autoencoder(sequences, self._response_starts[used], texts.prompts[used].tolist())
+            self.learned_by_fit = True
         elif self.trained_on != (s["backbone"], s["layer"]):
             raise ModelError(
                 f"the autoencoder was trained on {self.trained_on}, not on layer {s['layer']} of this model"

@@ -48,6 +48,9 @@ class SparseHead(nn.Module):
         self.register_buffer("factor", torch.ones(latent))  # edits of active latents: z * factor + offset
         self.register_buffer("offset", torch.zeros(latent))
 
+    def extra_repr(self) -> str:  # tells checkpoints of one kind of head from those of another
+        return f"latent={len(self.shift)}, k={self.k}, topk={self.topk}, detached={self.detached}"
+
     def forward(self, h: Tensor) -> Tensor:
         return self.score(self.latents(h))
 

@@ -93,6 +93,8 @@ class SparseReward(SparseAttribution, FeatureReward):
         self.features = _KeptScaling()
         self.sae: SparseAutoencoder | None = None
         self.trained_on = ""
+        self.learned_by_fit = False
+        """Whether the autoencoder is a fit's own, which the next fit does not take over, not a pretrained one."""
         self.told: dict[str, float] = {}
         self.weight = np.zeros(0)
         self.edits: Edits = {}
@@ -107,6 +109,7 @@ class SparseReward(SparseAttribution, FeatureReward):
             raise FeedbackError(f"text {row} has no features: leave it out of the autoencoder's texts")
         self.features = _KeptScaling()
         self.features.fit(raw)
+        self.learned_by_fit = False
         self._train(self.features(raw), progress)
         return self
 
@@ -128,11 +131,17 @@ class SparseReward(SparseAttribution, FeatureReward):
         """Scaled features of unit variance instead of unit length."""
         return x * np.sqrt(x.shape[1])
 
+    def fit(self, feedback: Feedback, *, validation: Feedback | None = None, progress: bool = False) -> Self:
+        if self.learned_by_fit:
+            self.features, self.sae = _KeptScaling(), None
+        return super().fit(feedback, validation=validation, progress=progress)
+
     def learn(self, data: Prepared, progress: bool) -> dict[str, Any]:
         """Train the autoencoder unless it is trained already, then the head on its latents."""
         s = self.settings
         if self.sae is None:
             self._train(data.x[data.feedback.used], progress)
+            self.learned_by_fit = True
         elif self.trained_on != self.open_encoder().fingerprint:
             raise ModelError(f"the autoencoder was trained on features of {self.trained_on}, not of this encoder")
         z = self.latents(data.x)
