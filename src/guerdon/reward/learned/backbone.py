@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -463,3 +464,31 @@ def _check(s: dict[str, Any]) -> None:
     for name in ("margin", "center", "pull", "weight_decay"):
         if not s[name] >= 0:
             raise ConfigError(f"{name}={s[name]}: use a number of at least 0")
+
+
+class HeadedBackbone(BackboneReward):
+    """What rewards with a backbone, a head of another kind and settings of their own share."""
+
+    def begin(self, name: str, given: dict[str, Any], own: Sequence[str], **fixed: Any) -> None:
+        """Start as ``name`` with the settings ``given``, of which ``own`` are not the backbone's; ``fixed`` are its."""
+        BackboneReward.__init__(self, **fixed, **{k: v for k, v in given.items() if k not in own})
+        self.name = name
+        self.settings |= given
+        self._given = tuple(given)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {name: self.settings[name] for name in self._given}
+
+    @property
+    def head(self) -> Any:
+        """The head of the readout.
+
+        Raises
+        ------
+        ModelError
+            before a fit
+        """
+        if self.readout is None or self.renderer is None:
+            raise ModelError("this reward is not fitted yet; call fit(feedback), or open a saved one with guerdon.load")
+        return self.readout.head

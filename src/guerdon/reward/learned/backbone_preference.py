@@ -25,10 +25,10 @@ import numpy as np
 import torch
 
 from guerdon.encode.rendering import Rendered, prompt_keys
-from guerdon.errors import ConfigError, FeedbackError, ModelError
+from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
-from guerdon.reward.learned.backbone import BackboneReward
+from guerdon.reward.learned.backbone import HeadedBackbone
 from guerdon.reward.learned.backbone_model import linear
 from guerdon.reward.learned.comparisons import SkewSymmetric
 from guerdon.reward.learned.likelihood import Likelihood
@@ -43,7 +43,7 @@ MEASURED = 200
 """Candidates whose comparisons say how cyclic the preference is."""
 
 
-class BackbonePreference(EmbeddedPreference, BackboneReward):
+class BackbonePreference(EmbeddedPreference, HeadedBackbone):
     """A transformer that compares by preference embeddings, fitted to comparisons; the same for everybody.
 
     Parameters
@@ -132,29 +132,8 @@ class BackbonePreference(EmbeddedPreference, BackboneReward):
         if isinstance(pool, bool) or not isinstance(pool, int) or pool < 0:
             raise ConfigError(f"pool={pool!r}: use a number of candidates, 0 for none")
         own = ("dim", "normalize", "tau", "scales", "method", "pool", "start")
-        BackboneReward.__init__(self, **{k: v for k, v in given.items() if k not in own})
-        self.name = "gpm"
-        self.settings |= given
-        self._named = tuple(given)
+        self.begin("gpm", given, own)
         self.pooled = np.zeros(0)
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return {name: self.settings[name] for name in self._named}
-
-    @property
-    def head(self) -> PreferenceHead:
-        """The head of the readout.
-
-        Raises
-        ------
-        ModelError
-            before a fit
-        """
-        if self.readout is None or self.renderer is None:
-            raise ModelError("this reward is not fitted yet; call fit(feedback), or open a saved one with guerdon.load")
-        assert isinstance(self.readout.head, PreferenceHead)
-        return self.readout.head
 
     # ------------------------------------------------------------------ fitting
 

@@ -24,11 +24,11 @@ import torch
 
 from guerdon.encode.prefix import base_of
 from guerdon.encode.rendering import Rendered, prompt_keys
-from guerdon.errors import ConfigError, FeedbackError, ModelError
+from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback, Pairs
 from guerdon.reward.base import Scores
-from guerdon.reward.learned.backbone import BackboneReward
+from guerdon.reward.learned.backbone import HeadedBackbone
 from guerdon.reward.learned.backbone_model import language_head, linear
 from guerdon.reward.learned.features import FeatureScaling
 from guerdon.reward.learned.finetune import Recipe
@@ -83,7 +83,7 @@ class PeerBradleyTerry(BradleyTerry):
         return loss, du, np.zeros(0)
 
 
-class PeerAdapters(BackboneReward):
+class PeerAdapters(HeadedBackbone):
     """Two reviewed models on one transformer; the score is their mean, ``std`` their spread.
 
     After fitting, ``selection_rate`` [n] holds for each pair of :attr:`trained_on` how often it was chosen after the
@@ -167,30 +167,9 @@ class PeerAdapters(BackboneReward):
         if final == "better" and keep == "last":
             raise ConfigError("final=better compares held-out losses, and keep=last holds nothing out: use keep=best")
         own = ("reads", "beta", "noise", "review_warmup", "select", "curriculum", "final", "peer_seed")
-        BackboneReward.__init__(self, tuning="lora", **{k: v for k, v in given.items() if k not in own})
-        self.name = "peer-policies" if reads == "policy" else "peer-adapters"
-        self.settings |= given
-        self._named = tuple(given)
+        self.begin("peer-policies" if reads == "policy" else "peer-adapters", given, own, tuning="lora")
         self.trained_on: Pairs | None = None
         self.selection_rate, self.mean_margin = np.zeros(0), np.zeros(0)
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return {name: self.settings[name] for name in self._named}
-
-    @property
-    def head(self) -> PeerHead:
-        """The head of the readout.
-
-        Raises
-        ------
-        ModelError
-            before a fit
-        """
-        if self.readout is None or self.renderer is None:
-            raise ModelError("this reward is not fitted yet; call fit(feedback), or open a saved one with guerdon.load")
-        assert isinstance(self.readout.head, PeerHead)
-        return self.readout.head
 
     # ------------------------------------------------------------------ fitting
 

@@ -34,7 +34,7 @@ from guerdon.encode.prefix import base_of
 from guerdon.errors import ConfigError, FeedbackError, ModelError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
-from guerdon.reward.learned.backbone import BackboneReward
+from guerdon.reward.learned.backbone import HeadedBackbone
 from guerdon.reward.learned.backbone_model import linear
 from guerdon.reward.learned.heads import LinearHead
 from guerdon.reward.learned.lasso import check_l1, lasso
@@ -50,7 +50,7 @@ MODES = ("head", "language", "joint", "detached")
 POSITIONS = ("response", "last")
 
 
-class SparseBackbone(SparseAttribution, BackboneReward):
+class SparseBackbone(SparseAttribution, HeadedBackbone):
     """A causal language model with a sparse autoencoder and a linear head; it explains and edits itself.
 
     Parameters
@@ -139,32 +139,11 @@ class SparseBackbone(SparseAttribution, BackboneReward):
             raise ConfigError(f"reconstruction={reconstruction}: use a number above 0; mode=language does without it")
         check_l1(l1)
         own = "layer latent k topk mode reconstruction l1 positions sae_epochs sae_learning_rate sae_batch sae_tokens"
-        BackboneReward.__init__(self, **{key: v for key, v in given.items() if key not in own.split()})
-        self.name = "sarm"
-        self.settings |= given
-        self._named = tuple(given)
+        self.begin("sarm", given, own.split())
         self.sae: SparseAutoencoder | None = None
         self.trained_on: tuple[str, int] | None = None
         self.learned_by_fit = False
         """Whether the autoencoder is a fit's own, which the next fit does not take over, not a pretrained one."""
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return {name: self.settings[name] for name in self._named}
-
-    @property
-    def head(self) -> SparseHead:
-        """The head of the readout.
-
-        Raises
-        ------
-        ModelError
-            before a fit
-        """
-        if self.readout is None or self.renderer is None:
-            raise ModelError("this reward is not fitted yet; call fit(feedback), or open a saved one with guerdon.load")
-        assert isinstance(self.readout.head, SparseHead)
-        return self.readout.head
 
     @property
     def weight(self) -> np.ndarray:  # type: ignore[override]
