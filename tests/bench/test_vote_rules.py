@@ -1,12 +1,25 @@
 """K votes an item, and ties by a threshold: official and strict figures, sweeps against brute force."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guerdon.bench.vote_rules import accuracy, best_threshold, cross_fitted, group_of, verdicts, with_ties, without_ties
+from guerdon.bench.vote_rules import (
+    accuracy,
+    best_threshold,
+    cross_fitted,
+    group_of,
+    replayed,
+    source_of,
+    verdicts,
+    with_ties,
+    without_ties,
+)
 from guerdon.errors import FeedbackError
+from guerdon.papers.vl_rewardbench import published_log
 
 NAN = np.nan
 
@@ -21,10 +34,39 @@ def test_votes_need_more_than_half_of_all_and_refusing_does_not_pay() -> None:
 
 
 def test_groups_by_the_beginning_of_the_id() -> None:
-    assert group_of("hallucination_pair-3") == group_of("RLAIF-V-9") == "hallucination"
-    assert group_of("mathverse_1") == "reasoning"
-    with pytest.raises(FeedbackError, match="none of the sources"):
-        group_of("elsewhere-1")
+    assert group_of("hallucination_pair-3") == group_of("RLAIF-V-9") == group_of("RLHF-V-31") == "hallucination"
+    assert source_of("hallucination_pair-3") == "POVID"
+    assert group_of("mathverse_1") == group_of("mmmu_pro_test_Electronics_6") == "reasoning"
+    assert group_of("wildvision-battle-13") == "general"
+    for name in ("LRVInstruction-000000007746", "jailbreak-Fraud-29", "svit-complex_reasoning-876", "politics-Gov-1"):
+        assert source_of(name) == "VLFeedback"  # its ids are of its own sources
+        assert group_of(name) == "general"
+
+
+def row(vote: str, *, swapped: int = 0, ranking: tuple[int, int] = (0, 1), query: str = "q") -> dict[str, Any]:
+    reply = f"So so.\n**Overall Judgment**: Answer {vote} is better." if vote else "No idea."
+    meta = {"random_number": swapped, "filter_choice": reply}
+    return {"id": "RLHF-V-1", "query": query, "response": ["a", "b"], "ranking": list(ranking), "meta": meta}
+
+
+def test_a_log_says_which_answer_was_better_after_the_swap() -> None:
+    rows = [row("1"), row("1", swapped=1), row("1", ranking=(1, 0)), row("2", swapped=1, ranking=(0, 1)), row("")]
+    votes, groups = replayed(rows, 5)
+    assert np.array_equal(votes, [[1, 0, 0, 1, NAN]], equal_nan=True)
+    assert groups == ["hallucination"]
+
+
+def test_equal_ids_of_different_questions_are_different_items() -> None:
+    rows = [row("1"), row("2", query="other"), row("1"), row("2", query="other")]
+    assert replayed(rows, 2)[0].tolist() == [[1, 1], [0, 0]]
+    assert replayed(rows, 1)[0].tolist() == [[1], [0]]
+    with pytest.raises(FeedbackError, match="2 calls of 3"):
+        replayed(rows, 3)
+
+
+def test_a_made_up_log_gives_what_the_published_script_says_of_it() -> None:
+    row = published_log()
+    assert row.holds, row.figures
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-1, 1)), min_size=1, max_size=20))

@@ -77,7 +77,7 @@ class Remembered(Reward):
         progress: Callable[[int, int], None] | None,
     ) -> None:
         self.reward, self.fingerprint, self.batch, self.progress = reward, fingerprint, batch, progress
-        self.name, self.reads = reward.name, reward.reads
+        self.name, self.reads, self.sees = reward.name, reward.reads, reward.sees
         self.hits = 0
         self._file = folder / "scores.sqlite"
         self._connection: sqlite3.Connection | None = None

@@ -61,7 +61,8 @@ def _content_text(content: Any) -> str:
         else:
             kind = str(part.get("type", "part"))
             ref = part.get(kind)
-            parts.append(f"[{kind}: {ref.get('url', '') if isinstance(ref, Mapping) else ref or ''}]")
+            url = str(ref.get("url", "") if isinstance(ref, Mapping) else ref or "")
+            parts.append(f"[{kind}: {url.partition(';base64,')[0]}]")  # the bytes of an image are no text
     return "\n".join(parts)
 
 

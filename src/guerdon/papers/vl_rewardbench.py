@@ -1,55 +1,133 @@
-"""VL-RewardBench's votes: official and strict accuracy of simulated judges against their closed forms."""
+"""VL-RewardBench: votes of simulated judges against closed forms, a log against the published script, place bias.
+
+The suite ``vl-rewardbench`` reads the published records; :mod:`guerdon.bench.vote_rules` counts votes. Here judges of
+known accuracy, bias and refusals vote K times. The log of check 1 is made up; its three figures are what the authors'
+``cal.py`` printed for it. No image is looked at: checks 3 and 4 need a judge that sees.
+"""
 
 from __future__ import annotations
+
+from itertools import cycle, islice
+from typing import Any
 
 import numpy as np
 from scipy.stats import binom
 
-from guerdon.bench.vote_rules import accuracy
-from guerdon.papers.frame import Budget, Claim, Row, at_least, at_most
+from guerdon.bench.significance import mcnemar
+from guerdon.bench.vote_rules import accuracy, replayed
+from guerdon.papers.frame import Budget, Claim, Row, at_least, at_most, within
 from guerdon.papers.index import paper
 
 PAPER = paper("vl-rewardbench")
 ITEMS, CALLS = 1250, (1, 5, 9)
 JUDGES = tuple((p, *rest) for p in (0.35, 0.45, 0.6, 0.7, 0.75) for rest in ((0.0, 0.0), (0.2, 0.1)))
 """Probability of the right answer, bias to the first place, share of unparsed replies."""
+RUNS = 20
+PUBLISHED = {"general": 77.78, "hallucination": 70.0, "reasoning": 80.0, "overall": 75.0, "macro": 75.93}
+"""What the published script says of :func:`log`, in percent to two digits."""
 
 
 def check(budget: Budget) -> Claim:
-    """Check 1 of the card: the estimator, and what votes do to strong and to weak judges."""
-    figures: dict[str, list[float]] = {
-        "official, within 2 standard errors": [], "strict, within 2 standard errors": [],
-        "strong judge, gain of 9 votes": [], "weak judge, gain of 9 votes": [],
-    }  # fmt: skip
+    """Checks 1 and 2 of the card."""
+    left = ("checks 3 and 4 (that it measures seeing; that it predicts best-of-n): they need judges trained on images",)
+    return Claim(PAPER.slug, [estimator(budget), votes(budget), published_log(), place_bias(budget)], left)
+
+
+def simulate(rng: np.random.Generator, right: Any, bias: float, refused: float, items: int, calls: int) -> np.ndarray:
+    """float64 [items, calls] votes of a judge that sees the better answer first or second by a coin."""
+    first = rng.random((items, calls)) < 0.5
+    said = (rng.random(first.shape) < right + np.where(first, bias, -bias)).astype(float)
+    said[rng.random(first.shape) < refused] = np.nan
+    return said
+
+
+def estimator(budget: Budget) -> Row:
+    """Whether official and strict figures are the closed forms."""
+    figures: dict[str, list[float]] = {"official: cells within 2 SE": [], "strict: cells within 2 SE": []}
+    figures |= {"official: mean error in SE": [], "strict: mean error in SE": []}
     for seed in budget.seeds(20):
         rng = np.random.default_rng([87, seed])
-        near: dict[str, list[bool]] = {"official": [], "strict": []}
-        found: dict[tuple[float, int], float] = {}
+        error: dict[str, list[float]] = {"official": [], "strict": []}
         for right, bias, refused in JUDGES:
             for calls in CALLS:
-                first = rng.random((ITEMS, calls)) < 0.5  # the better answer is shown first
-                votes = (rng.random(first.shape) < right + np.where(first, bias, -bias)).astype(float)
-                votes[rng.random(first.shape) < refused] = np.nan
-                said = accuracy(votes, ["general"] * ITEMS)
+                said = accuracy(simulate(rng, right, bias, refused, ITEMS, calls), ["general"] * ITEMS)
                 up = float(binom.sf(calls // 2, calls, (1 - refused) * right))
                 down = float(binom.sf(calls // 2, calls, (1 - refused) * (1 - right)))
                 for name, truth, n in (("official", up / (up + down), ITEMS * (up + down)), ("strict", up, ITEMS)):
-                    error = (truth * (1 - truth) / n) ** 0.5
-                    near[name].append(abs(said[name]["overall"] - truth) <= 2 * error)
-                if not bias:
-                    found[right, calls] = said["strict"]["overall"]
-        for name, values in near.items():
-            figures[f"{name}, within 2 standard errors"].append(float(np.mean(values)))
-        figures["strong judge, gain of 9 votes"].append(found[0.7, 9] - found[0.7, 1])
-        figures["weak judge, gain of 9 votes"].append(found[0.35, 9] - found[0.35, 1])
-    bounds = [
-        at_least("official, within 2 standard errors", 0.93),
-        at_least("strict, within 2 standard errors", 0.93),
-        at_least("strong judge, gain of 9 votes", 0.05),
-        at_most("weak judge, gain of 9 votes", -0.05),
-    ]
-    left = (
-        "the log of check 1 replayed against the published script; checks 2 to 4 (place bias, seeing, validity)",
-        "reading the published records with images",
+                    error[name].append((said[name]["overall"] - truth) / (truth * (1 - truth) / n) ** 0.5)
+        for name, values in error.items():
+            figures[f"{name}: cells within 2 SE"].append(float(np.mean(np.abs(values) <= 2)))
+            figures[f"{name}: mean error in SE"].append(float(np.mean(values)))
+    why = (
+        "an unbiased figure is within 2 standard errors in 95.4 % of cells, not in all; the mean over 600 cells is "
+        "asked for 95.4 % less 2 standard errors, and that the errors have no sign"
     )
-    return Claim(PAPER.slug, [Row("1 estimator and votes", figures, bounds, "share; accuracy")], left)
+    bounds = [at_least(f"{k}: cells within 2 SE", 0.937, was=1.0, why=why) for k in ("official", "strict")]
+    bounds += [within(f"{k}: mean error in SE", 0.1) for k in ("official", "strict")]
+    return Row("1 estimator", figures, bounds, "share of 30 cells; standard errors")
+
+
+def votes(budget: Budget) -> Row:
+    """Votes lift items of p > 1/2 and sink the others: a strong judge gains, on a filtered hard set it loses."""
+    gains: dict[str, list[float]] = {"p = 0.7": [], "p = 0.35": [], "hard set": [], "items p > 1/2": [], "p < 1/2": []}
+    for seed in budget.seeds(20):
+        rng = np.random.default_rng([87, 1, seed])
+        easy = rng.beta(4, 2, 20 * ITEMS)
+        hard = easy[(rng.random((3, len(easy))) > easy).all(0)][:ITEMS]  # items that three judges alike failed
+        for name, right in (("p = 0.7", np.full(ITEMS, 0.7)), ("p = 0.35", np.full(ITEMS, 0.35)), ("hard set", hard)):
+            said = {k: simulate(rng, right[:, None], 0.0, 0.0, len(right), k) for k in (1, 9)}
+            gains[name].append(_strict(said[9]) - _strict(said[1]))
+            if name == "hard set":
+                for part, at in (("items p > 1/2", right > 0.5), ("p < 1/2", right < 0.5)):
+                    gains[part].append(_strict(said[9][at]) - _strict(said[1][at]))
+    bounds = [at_least("p = 0.7", 0.05), at_most("p = 0.35", -0.05), at_least("items p > 1/2", 0.05)]
+    bounds += [at_most("p < 1/2", -0.05), at_most("hard set", 0.0)]
+    return Row("1 what 9 votes change", gains, bounds, "strict accuracy, 9 votes less 1")
+
+
+def _strict(said: np.ndarray) -> float:
+    return accuracy(said, ["general"] * len(said))["strict"]["overall"]
+
+
+def log() -> list[dict[str, Any]]:
+    """A made-up log of 30 items with three calls each, as the published script writes it; two items share an id."""
+    ids = ("wildvision-battle-", "svit-", "hallucination_pair-", "RLAIF-V-", "RLHF-V-", "mathverse_", "mmmu_pro_test_")
+    votes = dict(zip("abcde", ("rrw", "wwr", "r-r", "--r", "rw-"), strict=True))
+    out = []
+    for i, (start, kind) in enumerate(zip(islice(cycle(ids), 30), "aabacadbacebbdaacbaadabeacacda", strict=True)):
+        ranking = [0, 1] if i % 4 else [1, 0]
+        for call, vote in enumerate(votes[kind]):
+            swapped = (i + call) % 2
+            better = ranking.index(0) if not swapped else 1 - ranking.index(0)
+            answer = 1 + (better if vote == "r" else 1 - better)
+            verdict = f"**Accuracy**: both name it.\n**Overall Judgment: Answer {answer} is better.**"
+            reply = "I cannot tell." if vote == "-" else verdict
+            out.append({
+                "id": f"{start}{0 if i in (7, 14) else i}", "query": f"What of {i}?", "response": [f"a{i}", f"b{i}"],
+                "ranking": ranking, "meta": {"random_number": swapped, "filter_choice": reply, "flag_status": ""},
+            })  # fmt: skip
+    return out
+
+
+def published_log() -> Row:
+    """The figures of the log, and what the published script printed."""
+    found = accuracy(*replayed(log(), 3))["official"]
+    figures = {k: [100 * found[k]] for k in PUBLISHED}
+    figures |= {f"{k}, published script": [v] for k, v in PUBLISHED.items()}
+    bounds = [within(k, 0.0051, of=f"{k}, published script") for k in PUBLISHED]
+    return Row("1 a log replayed", figures, bounds, "percent")
+
+
+def place_bias(budget: Budget) -> Row:
+    """A bias of 0.2 in 300 items with two orders each, by McNemar's exact test of the better answer in either place."""
+    found: dict[str, list[float]] = {"found at b = 0.2": [], "flagged at b = 0": []}
+    for name, bias in (("found at b = 0.2", 0.2), ("flagged at b = 0", 0.0)):
+        for seed in budget.seeds(100):
+            rng = np.random.default_rng([87, 2, seed])
+            flags = []
+            for _ in range(RUNS):  # the card's 100 runs alone would leave 5 % known to 4 points
+                shown_first, shown_second = (rng.random(300) < 0.65 + b for b in (bias, -bias))  # the better one wins
+                flags.append(mcnemar(shown_first.astype(float), shown_second.astype(float))[2] < 0.05)
+            found[name].append(float(np.mean(flags)))
+    bounds = [at_least("found at b = 0.2", 1.0, each=True), at_most("flagged at b = 0", 0.05)]
+    return Row("2 place bias", found, bounds, f"share of {RUNS} runs")

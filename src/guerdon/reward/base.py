@@ -71,6 +71,9 @@ class Reward:
     reads: tuple[str, ...] = ("user", "criterion")
     """The optional columns that scores may depend on; who measures asks once where they do not differ."""
 
+    sees: tuple[str, ...] = ()
+    """The parts of messages besides text that it looks at: image, video, audio."""
+
     in_groups: bool = False
     """Whether a call as a TRL reward function judges the completions of a prompt together, by :meth:`rank`."""
 

@@ -8,6 +8,7 @@ from guerdon.bench.suites.agreement import AUTO_J, IF_BENCH, JUDGE_BENCH, LLM_BA
 from guerdon.bench.suites.best_of_n import BEST_OF_N
 from guerdon.bench.suites.fc_reward_bench import FC_REWARD_BENCH
 from guerdon.bench.suites.genies import GENIES, GENIES_ALL, GENIES_FIXED
+from guerdon.bench.suites.omni_reward_bench import OMNI_REWARD_BENCH
 from guerdon.bench.suites.personal import PERSONAL
 from guerdon.bench.suites.principles import RA_BENCH
 from guerdon.bench.suites.probing import MRM_BENCH
@@ -18,6 +19,7 @@ from guerdon.bench.suites.rmb import RMB
 from guerdon.bench.suites.simulated_people import PERSONAL_LLM
 from guerdon.bench.suites.study import Study
 from guerdon.bench.suites.suite import Suite
+from guerdon.bench.suites.vl_reward_bench import VL_REWARD_BENCH
 from guerdon.bench.suites.writing import WRITING
 from guerdon.errors import ConfigError
 
@@ -36,6 +38,8 @@ SUITES: tuple[Suite | Study, ...] = (
     RA_BENCH,
     WRITING,
     FC_REWARD_BENCH,
+    VL_REWARD_BENCH,
+    OMNI_REWARD_BENCH,
     MRM_BENCH,
     GENIES,
     GENIES_ALL,

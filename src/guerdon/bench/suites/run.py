@@ -21,6 +21,7 @@ from guerdon.bench.scoring import only_compares
 from guerdon.bench.suites import crossfitted
 from guerdon.bench.suites.crossfitted import cross_fitted
 from guerdon.bench.suites.items import Duels, Said, ask, by_chance, credits, duels_of
+from guerdon.bench.suites.media import unseen
 from guerdon.bench.suites.suite import FEW, Cells, Suite, Table
 from guerdon.errors import ConfigError, FeedbackError, GuerdonError
 from guerdon.feedback.star import Feedback
@@ -156,7 +157,7 @@ def run(
     FeedbackError
         if no response is better than another one
     """
-    notes = [*suite.notes, *feedback.notes]
+    notes = [*suite.notes, *feedback.notes, *unseen(reward, feedback)]
     missing = sorted(set(suite.expected) - set(feedback.subsets))
     if missing:
         some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
