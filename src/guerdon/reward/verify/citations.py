@@ -83,7 +83,7 @@ class Citations(Rule):
             return super().score(candidates)
         pairs: dict[tuple[str, str], None] = {}
         for asked in questions(candidates):
-            sources = _sources(asked.row.get("sources", asked.reference)) or {}
+            sources = sources_of(asked.row.get("sources", asked.reference)) or {}
             for text, keys in _questions(statements(asked.response), sources):
                 pairs[text, _joined(sources, keys)] = None
         said = _ask(self.judge, list(pairs)) if pairs else Scores(np.zeros(0))
@@ -93,7 +93,7 @@ class Citations(Rule):
 
     def check(self, asked: Question) -> Verdict:
         """``sources`` of the row (a list, numbered from 1, or a mapping of markers), or the reference if it is such."""
-        sources = _sources(asked.row.get("sources", asked.reference))
+        sources = sources_of(asked.row.get("sources", asked.reference))
         if sources is None:
             return unusable("no sources; give a column 'sources': a list of texts, or a mapping of markers to texts")
         stated = statements(asked.response)
@@ -236,7 +236,7 @@ def _keys(text: str) -> list[str]:
     return keys
 
 
-def _sources(given: Any) -> dict[str, str] | None:
+def sources_of(given: Any) -> dict[str, str] | None:
     if isinstance(given, str):
         try:
             given = json.loads(given)

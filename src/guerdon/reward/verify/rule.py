@@ -93,6 +93,7 @@ RULES: dict[str, tuple[str, str]] = {
     "json": ("guerdon.reward.verify.formats:JsonSchema", "JSON that fits a schema"),
     "constraints": ("guerdon.reward.verify.constraints:Constraints", "IFEval's 25 kinds of verifiable instructions"),
     "citations": ("guerdon.reward.verify.citations:Citations", "what is cited bears out what is said"),
+    "rag": ("guerdon.reward.verify.rag:Grounded", "an answer keeps to its sources: four measures"),
     "nuggets": ("guerdon.reward.verify.nuggets:Nuggets", "share of a reference's facts that it holds, by a judge"),
     "relevance": ("guerdon.reward.verify.relevance:Relevance", "relevance to the request, with guards against hacks"),
     "code": ("guerdon.reward.verify.programs:PassesTests", "the program passes its tests, in a limited process"),
