@@ -84,13 +84,10 @@ def spelling(pairs: Feedback) -> Row:
     figures: dict[str, list[float]] = {}
     for name, spell in (("as printed", str), ("one spelling", canonical)):
         told = [
-            Judgement(j.prompt, (spell(_printed(j.responses[0])), spell(str(j.responses[1]))), j.grades)
-            for j in pretty
+            Judgement(j.prompt, (spell(_printed(j.responses[0])), spell(str(j.responses[1]))), j.grades) for j in pretty
         ]
         spaces = Function(lambda p, r: float("\n" in r), "spaces")
-        figures[name] = [
-            run(spaces, FC_REWARD_BENCH, Feedback.of(told), baselines=(), bootstrap=0).headline[1].value
-        ]
+        figures[name] = [run(spaces, FC_REWARD_BENCH, Feedback.of(told), baselines=(), bootstrap=0).headline[1].value]
     figures["difference"] = [float(np.subtract(figures["as printed"], figures["one spelling"])[0])]
     bounds = [at_least("as printed", 0.99), at_most("one spelling", 0.0)]
     return Row("2 formatting is no give-away", figures, bounds, "accuracy of a reward that looks for a line break")
