@@ -158,12 +158,12 @@ def make_baselines(
     return made, notes
 
 
-def fit_population(train: Feedback, encoder: Any = None, choose_by: str = "auto") -> Reward:
+def fit_population(train: Feedback, encoder: Any = None, choose_by: str = "auto", *, progress: bool = False) -> Reward:
     """The population Bradley-Terry baseline: linear utility of frozen features, fitted to ``train``."""
     from guerdon.reward.registry import model
 
     settings = {} if encoder is None else {"encoder": encoder}
-    fitted = model("bradley-terry").make(choose_by=choose_by, **settings).fit(train)
+    fitted = model("bradley-terry").make(choose_by=choose_by, **settings).fit(train, progress=progress)
     fitted.name = "population"
     return fitted
 

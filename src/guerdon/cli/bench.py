@@ -133,6 +133,7 @@ def bench(
             feedback,
             baselines=named,
             cross_fit=cross_fit,
+            progress=True,
             train=learned,
             limit=limit,
             partial=partial,

@@ -24,8 +24,8 @@ FEWEST = 50
 """With fewer prompts than this there is nothing to learn from."""
 
 
-def cross_fitted(feedback: Feedback, duels: Duels, seed: int = 0) -> Said:
-    """What the baseline says of every duel.
+def cross_fitted(feedback: Feedback, duels: Duels, seed: int = 0, *, progress: bool = False) -> Said:
+    """What the baseline says of every duel; ``progress`` shows how far the encoding of the texts is.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def cross_fitted(feedback: Feedback, duels: Duels, seed: int = 0) -> Said:
     for f in range(FOLDS):
         at = np.flatnonzero(fold[duels.judgement] == f)
         part = Duels(*(getattr(duels, name)[at] for name in ("judgement", "right_at", "wrong_at", "right", "wrong")))
-        said = ask(fit_population(feedback.take(np.flatnonzero(fold != f))), feedback, part)
+        said = ask(fit_population(feedback.take(np.flatnonzero(fold != f)), progress=progress), feedback, part)
         won[at] = said.won
         reasons += said.reasons
         if said.score is not None:

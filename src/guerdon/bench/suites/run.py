@@ -136,6 +136,7 @@ def run(
     *,
     baselines: Sequence[str] | None = None,
     cross_fit: bool = False,
+    progress: bool = False,
     train: Feedback | None = None,
     limit: int | None = None,
     partial: bool = False,
@@ -146,6 +147,7 @@ def run(
 
     baselines  names of :data:`guerdon.bench.baselines.BASELINES`; None is all that can be had
     cross_fit  also measure what frozen features learn from the suite's own labels (see :mod:`.crossfitted`)
+    progress   show how far the encoding of texts is
     train      feedback that ``majority`` and ``population`` are fitted to
     limit      measure so many judgements only, drawn evenly over the subsets (a smoke run; intervals say how rough)
     partial    go on where subsets that the suite expects are missing
@@ -187,7 +189,9 @@ def run(
         others.append(against(name, BASELINES[name], draw, suite, sheet, theirs, rows))
     if cross_fit:
         try:
-            theirs, _ = sheet_of(suite, feedback, duels, cross_fitted(feedback, duels, seed), clusters.code, False)
+            theirs, _ = sheet_of(
+                suite, feedback, duels, cross_fitted(feedback, duels, seed, progress=progress), clusters.code, False
+            )
             others.append(against(crossfitted.NAME, crossfitted.WHAT, draw, suite, sheet, theirs, rows))
         except GuerdonError as error:
             why.append(f"no {crossfitted.NAME} baseline: {error}")
