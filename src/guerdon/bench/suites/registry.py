@@ -12,6 +12,7 @@ from guerdon.bench.suites.omni_reward_bench import OMNI_REWARD_BENCH
 from guerdon.bench.suites.personal import PERSONAL
 from guerdon.bench.suites.principles import RA_BENCH
 from guerdon.bench.suites.probing import MRM_BENCH
+from guerdon.bench.suites.rag import RAG_REWARD
 from guerdon.bench.suites.reward_bench import REWARD_BENCH
 from guerdon.bench.suites.reward_bench_2 import REWARD_BENCH_2
 from guerdon.bench.suites.rm_bench import RM_BENCH
@@ -36,6 +37,7 @@ SUITES: tuple[Suite | Study, ...] = (
     IF_BENCH,
     QA_FEEDBACK,
     RA_BENCH,
+    RAG_REWARD,
     WRITING,
     FC_REWARD_BENCH,
     VL_REWARD_BENCH,
