@@ -214,7 +214,7 @@ def right(reward: Reward, data: Feedback) -> float:
 def tellings(events: np.ndarray, rng: np.random.Generator) -> Feedback:
     """Every person in every event told vividly (preferred) and plainly, in random order."""
     rows = []
-    for person, event in product(PEOPLE, events.tolist()):
+    for person, event in product(PEOPLE, [int(e) for e in events]):
         plain, vivid = (f"{person.capitalize()} {text}." for text in EVENTS[event])
         texts, grades = ((vivid, plain), (1.0, 0.0)) if rng.random() < 0.5 else ((plain, vivid), (0.0, 1.0))
         rows.append(Judgement(f"Write the first line of a story about {person}.", texts, grades))
