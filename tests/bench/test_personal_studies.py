@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from guerdon.bench.suites.compare import compare
 from guerdon.bench.suites.personal import split
 from guerdon.bench.suites.recipe import Recipe
 from guerdon.bench.suites.registry import suite
@@ -68,6 +69,17 @@ def test_shots_help_a_personal_model_and_nobody_else(path: Path) -> None:
     assert mine.subsets["seen people, unseen prompts"].value > 0.6
     same = PERSONAL.measure(PERSONAL, "bradley-terry", path, **settings)
     assert same.figures["gain of 20 shots, seen prompts"].value == 0
+
+
+def test_results_with_other_shots_or_people_are_not_compared(path: Path) -> None:
+    made = {"draws": 1, "bootstrap": 0}
+    a = PERSONAL.measure(PERSONAL, "bradley-terry", path, name="a", shots="0,5", **made)
+    b = PERSONAL.measure(PERSONAL, "bradley-terry", path, name="b", shots="0,10", **made)
+    with pytest.raises(ConfigError, match=r"different data"):
+        compare(PERSONAL, [a, b])
+    again = PERSONAL.measure(PERSONAL, "bradley-terry", path, name="c", shots="0,5", **made)
+    _, (difference,) = compare(PERSONAL, [a, again], bootstrap=50)
+    assert difference.headline.value == 0
 
 
 def test_personalllm_orders_random_popular_personal_and_oracle(tmp_path: Path) -> None:

@@ -62,6 +62,8 @@ def test_a_study_takes_settings_and_refuses_what_it_does_not_know(probes: Path, 
     for more, said in (
         (("--set", "prob=logreg"), "suite mrmbench knows no --set prob; settings: probe"),
         (("--partial",), "suite mrmbench knows no --partial"),
+        (("--baseline", "length"), "suite mrmbench knows no --baseline"),
+        (("--paraphraser", "hf:x"), "suite mrmbench knows no --paraphraser"),
         (("--set", "probe"), "--set 'probe': write KEY=VALUE"),
     ):
         wrong = guerdon(*base, *more)

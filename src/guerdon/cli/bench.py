@@ -101,13 +101,18 @@ def bench(
     if isinstance(suite, Study):
         options = settings(set or ())
         unknown = sorted(options.keys() - suite.settings.keys())
-        given = {"--train": train, "--partial": partial, "--reword": reword, "--attack": attack}
+        given = {"--train": train, "--partial": partial, "--baseline": baseline, "--reword": reword}
+        given |= {"--paraphraser": paraphraser, "--attack": attack}
         if unknown or any(given.values()):
             wrong = [f"--set {u}" for u in unknown] + [option for option, value in given.items() if value]
             known = "; ".join(f"{k}: {v}" for k, v in suite.settings.items()) or "none"
             raise ConfigError(f"suite {suite.name} knows no {wrong[0]}; settings: {known}")
         options |= {"limit": limit, "bootstrap": bootstrap, "seed": seed, "name": name}
-        _tell(suite.measure(suite, words[0], where, **options), suite, report, json)
+        from guerdon.cli.console import err
+
+        with err.status(f"measuring {words[0]} on {suite.name}"):
+            result = suite.measure(suite, words[0], where, **options)
+        _tell(result, suite, report, json)
         return
     if set:
         raise ConfigError(f"suite {suite.name} has no settings; leave out --set {set[0]}")

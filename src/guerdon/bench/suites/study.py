@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,8 @@ def tally(
     rivals   baselines on the same items, by name
     cluster  int [I] what the bootstrap draws whole; None draws items
     over     what the clusters are, in the plural
-    settings what the result depends on; ``data`` in it says which data two comparable results have
+    settings what the result depends on; ``data`` names the data, here made to name the items as well, so that results
+             with other people, prompts or shots are not compared item by item
     """
     names, code = np.unique(np.array(subset, dtype=object).astype(str), return_inverse=True)
     unit = np.arange(len(credit)) if cluster is None else np.unique(cluster, return_inverse=True)[1]
@@ -79,6 +81,10 @@ def tally(
     draw = ClusterBootstrap(int(unit.max(initial=-1)) + 1, replicates=bootstrap, seed=seed)
     cells = sheet.cells(draw)
     rows = study.summary(cells)
+    named = list(ids) if ids is not None else [str(i) for i in range(len(sheet.credit))]
+    settings = dict(settings or {})
+    said = repr((settings.get("data"), named, [str(s) for s in subset], unit.tolist()))
+    settings["data"] = blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
     return SuiteResult(
         suite=study.name,
         reward=subject,
@@ -96,9 +102,9 @@ def tally(
         facts={"items": len(sheet.credit), over: draw.clusters, **(facts or {})},
         reasons=dict(reasons or {}),
         notes=tuple(notes),
-        settings={"over": over, "bootstrap": bootstrap, "seed": seed, **(settings or {})},
+        settings={"over": over, "bootstrap": bootstrap, "seed": seed, **settings},
         items={
-            "id": list(ids) if ids is not None else [str(i) for i in range(len(sheet.credit))],
+            "id": named,
             "subset": [sheet.names[k] for k in code.tolist()],
             "prompt": unit.tolist(),
             "credit": [None if np.isnan(c) else float(c) for c in sheet.credit],
