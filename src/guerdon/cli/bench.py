@@ -184,9 +184,9 @@ def _further(
     if limit is not None and limit < len(feedback):
         feedback = feedback.take(some_of(feedback, limit, seed))
     if reword:
-        from guerdon.bench.transforms.registry import chosen
-        from guerdon.bench.transforms.run import measure
+        from guerdon.bench.robustness import measure
         from guerdon.generate.load import load_language_model
+        from guerdon.generate.rewordings.registry import chosen
 
         model = None if paraphraser is None else load_language_model(paraphraser)
         found = measure(reward, suite, feedback, chosen(reword), language_model=model, bootstrap=bootstrap, seed=seed)
@@ -330,7 +330,7 @@ def _show(result: SuiteResult, what: str) -> None:
     for note in result.notes:
         say(note)
     if result.robustness:
-        from guerdon.bench.transforms.show import HEAD, lines, rows
+        from guerdon.bench.robustness_report import HEAD, lines, rows
 
         say()
         table("reworded, the right response still right", HEAD, rows(result.robustness), text=("family",))

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from guerdon.bench.robustness import measure
 from guerdon.bench.suites.rmb import RMB
-from guerdon.bench.transforms.apply import reworded
-from guerdon.bench.transforms.controlled import rotated
-from guerdon.bench.transforms.registry import TRANSFORMS, chosen
-from guerdon.bench.transforms.run import measure
 from guerdon.feedback.messages import as_text
 from guerdon.feedback.schema import Judgement
 from guerdon.feedback.star import Feedback
+from guerdon.generate.rewordings.apply import reworded
+from guerdon.generate.rewordings.controlled import rotated
+from guerdon.generate.rewordings.registry import TRANSFORMS, chosen
 from guerdon.papers.frame import Budget, Claim, Row, at_least, at_most, real_data
 from guerdon.papers.index import paper
 from guerdon.reward.base import Reward

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from guerdon.bench import plots
+from guerdon.bench import robustness_report as show
 from guerdon.bench.markup import cell, count, fact_list, gap_cell, interval, percent, table
 from guerdon.bench.suites.compare import Difference
 from guerdon.bench.suites.run import SuiteResult, items_of
 from guerdon.bench.suites.study import Study
 from guerdon.bench.suites.suite import Suite
-from guerdon.bench.transforms import show
 from guerdon.errors import ConfigError
 
 

@@ -51,7 +51,7 @@ class SuiteResult:
     facts      counts: items, duels, prompts, tied, unscored
     confounds  longer wins, and this reward's accuracy in duels of equally long responses
     item       ids [I], ``subset`` [I], ``credit`` [I] (None = unscored), ``prompt`` [I] codes
-    robustness what rewordings of the same items do (:mod:`guerdon.bench.transforms.run`), empty if not asked for
+    robustness what rewordings of the same items do (:mod:`guerdon.bench.robustness`), empty if not asked for
     """
 
     suite: str

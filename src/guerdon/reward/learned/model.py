@@ -46,7 +46,7 @@ class RewardModel(FeatureReward):
     epochs : most passes over the data of the mlp head
     batch : data a step of the mlp head
     consistency : weight of the penalty on a rewording's score that differs from the original's; 0 is none
-    rewording : what rewords the data for it: a transform of guerdon.bench.transforms, or package.module:object
+    rewording : what rewords the data for it: a transform of guerdon.generate.rewordings, or package.module:object
     paraphraser : the language model that writes the rewordings, where one does
     standardized : whether that penalty is in standard deviations of the scores without it, or raw, as published
     choose_by : automatic choices are made on held-out prompts, users or judgements; auto takes prompts if it can
@@ -165,10 +165,13 @@ class RewardModel(FeatureReward):
         s = self.settings
         if not s["consistency"]:
             return None
-        from guerdon.reward.learned.regularizers import Consistency, reword
+        from guerdon.generate.rewordings.apply import reworded_by
+        from guerdon.reward.learned.regularizers import Consistency
 
         used = data.feedback.used
-        new, changed = reword(data.feedback.candidates.take(used), s["rewording"], s["paraphraser"], s["seed"])
+        new, changed = reworded_by(
+            data.feedback.candidates.take(used), s["rewording"], paraphraser=s["paraphraser"], seed=s["seed"]
+        )
         rows = np.flatnonzero(changed)
         if not len(rows):
             raise FeedbackError(f"rewording={s['rewording']} changes none of the {len(used)} candidates; use another")

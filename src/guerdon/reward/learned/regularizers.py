@@ -34,7 +34,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -44,13 +43,10 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from guerdon.encode.prefix import Batch
-from guerdon.feedback.schema import Candidates
 from guerdon.reward.learned.likelihood import Likelihood
 from guerdon.reward.learned.minibatches import Texts, members
 from guerdon.reward.learned.readout import LastToken
 
-REWORD = "guerdon.bench.transforms.apply:reworded_by"
-"""What rewords candidates, opened when it is asked for: benchmarks stand above rewards."""
 KINDS = ("none", "sft", "dpo", "dpo-reference")
 AT_ONCE = 1024  # tokens whose logits are in memory together
 
@@ -148,14 +144,6 @@ def verdicts(data: Likelihood) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     A tie chooses nothing: its weight is 0.
     """
     return data.verdicts()
-
-
-def reword(
-    candidates: Candidates, rewording: str, paraphraser: str | None = None, seed: int = 0
-) -> tuple[Candidates, np.ndarray]:
-    """(the candidates reworded, each by itself; bool [n] which of them were changed) by the transform of that name."""
-    module, _, name = REWORD.partition(":")
-    return getattr(import_module(module), name)(candidates, rewording, paraphraser=paraphraser, seed=seed)
 
 
 @dataclass(frozen=True)

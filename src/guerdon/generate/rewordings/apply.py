@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from guerdon.bench.transforms.answers import has_format
-from guerdon.bench.transforms.code import is_code
-from guerdon.bench.transforms.transform import Case, Transform, each_side
-from guerdon.bench.transforms.written import reworded_texts
 from guerdon.errors import ConfigError
 from guerdon.feedback.messages import as_text, pack, unpack
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
 from guerdon.generate.base import LanguageModel
+from guerdon.generate.rewordings.answers import has_format
+from guerdon.generate.rewordings.code import is_code
+from guerdon.generate.rewordings.transform import Case, Transform, each_side
+from guerdon.generate.rewordings.written import reworded_texts
 
 NOTHING = "nothing to change"
 _SUBSETS = {
@@ -206,8 +206,8 @@ def reworded_by(
     candidates: Candidates, name: str, *, paraphraser: str | None = None, seed: int = 0
 ) -> tuple[Candidates, np.ndarray]:
     """:func:`reworded_candidates` by the transform called ``name`` and the language model called ``paraphraser``."""
-    from guerdon.bench.transforms.registry import chosen
     from guerdon.generate.load import load_language_model
+    from guerdon.generate.rewordings.registry import chosen
 
     found = chosen([name])
     if len(found) != 1:

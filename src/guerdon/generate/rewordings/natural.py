@@ -10,8 +10,8 @@ import random
 import re
 from collections.abc import Callable
 
-from guerdon.bench.transforms.controlled import outside_code
-from guerdon.bench.transforms.transform import text
+from guerdon.generate.rewordings.controlled import outside_code
+from guerdon.generate.rewordings.transform import text
 
 SHARE = 0.3
 """Of the words that may be touched."""

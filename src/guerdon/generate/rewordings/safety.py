@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from guerdon.bench.transforms.transform import ROLE, Case, Transform, in_texts, pair
+from guerdon.generate.rewordings.transform import ROLE, Case, Transform, in_texts, pair
 
 WRAPPERS = {
     "no rules": (

@@ -8,8 +8,8 @@ import string
 from collections.abc import Callable
 from dataclasses import replace
 
-from guerdon.bench.transforms.transform import ROLE, Case, in_texts, pair, text
 from guerdon.feedback.messages import as_text
+from guerdon.generate.rewordings.transform import ROLE, Case, in_texts, pair, text
 
 MARKS = '"' * 10
 STRESS = " and true is true" * 5

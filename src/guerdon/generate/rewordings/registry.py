@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
-from guerdon.bench.transforms import answers, code, controlled, natural, safety, written
-from guerdon.bench.transforms.transform import FAMILIES, Transform
 from guerdon.errors import ConfigError
+from guerdon.generate.rewordings import answers, code, controlled, natural, safety, written
+from guerdon.generate.rewordings.transform import FAMILIES, Transform
 
 TRANSFORMS: Mapping[str, Transform] = {
     t.name: t for part in (controlled, natural, written, code, answers, safety) for t in part.TRANSFORMS

@@ -14,8 +14,8 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 
-from guerdon.bench.transforms.transform import ROLE, Case, in_texts, pair
 from guerdon.feedback.messages import as_text
+from guerdon.generate.rewordings.transform import ROLE, Case, in_texts, pair
 
 _FENCE = re.compile(r"(```)(\w*)\n(.*?)(```)", re.S)
 HASH = ("python", "py", "ruby", "bash", "sh", "r")

@@ -11,21 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guerdon.bench import robustness_report as show
+from guerdon.bench.robustness import measure
 from guerdon.bench.suites.run import from_dict, run
 from guerdon.bench.suites.suite import Suite, overall
-from guerdon.bench.transforms import show, text
-from guerdon.bench.transforms.answers import boxed, exchanged
-from guerdon.bench.transforms.apply import cases_of, reworded, reworded_candidates
-from guerdon.bench.transforms.code import commented, minified
-from guerdon.bench.transforms.controlled import punctuation_spaces, rotated
-from guerdon.bench.transforms.natural import NEGATIONS, missing_words
-from guerdon.bench.transforms.registry import TRANSFORMS, chosen
-from guerdon.bench.transforms.run import measure
-from guerdon.bench.transforms.transform import Transform
 from guerdon.errors import ConfigError
 from guerdon.feedback.messages import as_text
 from guerdon.feedback.schema import Candidates, Judgement
 from guerdon.feedback.star import Feedback
+from guerdon.generate.rewordings import text
+from guerdon.generate.rewordings.answers import boxed, exchanged
+from guerdon.generate.rewordings.apply import cases_of, reworded, reworded_candidates
+from guerdon.generate.rewordings.code import commented, minified
+from guerdon.generate.rewordings.controlled import punctuation_spaces, rotated
+from guerdon.generate.rewordings.natural import NEGATIONS, missing_words
+from guerdon.generate.rewordings.registry import TRANSFORMS, chosen
+from guerdon.generate.rewordings.transform import Transform
 from guerdon.papers.rewordbench import example
 from guerdon.reward.base import Function
 from guerdon.testing.scripted import Scripted
@@ -317,7 +318,7 @@ def test_names_and_a_transform_of_ones_own(tmp_path, monkeypatch) -> None:
         with pytest.raises(ConfigError, match=said):
             chosen([name])
     (tmp_path / "my_wording.py").write_text(
-        "from guerdon.bench.transforms import text\n\n"
+        "from guerdon.generate.rewordings import text\n\n"
         "@text('shouting', family='natural', what='capitals')\n"
         "def shouting(text, draw):\n    return text.upper()\n"
     )

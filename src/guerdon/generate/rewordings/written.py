@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from guerdon.bench.transforms.transform import Transform
 from guerdon.generate.base import LanguageModel
+from guerdon.generate.rewordings.transform import Transform
 
 CLOSE = 0.8
 """Cosine of the embeddings of a text and its rewording below which the rewording has strayed."""

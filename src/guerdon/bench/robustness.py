@@ -26,11 +26,11 @@ from guerdon.bench.scoring import only_compares
 from guerdon.bench.suites.items import ask, duels_of
 from guerdon.bench.suites.run import Sheet, figure_of, sheet_of
 from guerdon.bench.suites.suite import Suite, Table
-from guerdon.bench.transforms.apply import cases_of, reworded
-from guerdon.bench.transforms.transform import Transform
 from guerdon.errors import FeedbackError
 from guerdon.feedback.star import Feedback
 from guerdon.generate.base import LanguageModel
+from guerdon.generate.rewordings.apply import cases_of, reworded
+from guerdon.generate.rewordings.transform import Transform
 from guerdon.reward.base import Reward
 
 SAME = 1e-4

@@ -11,7 +11,7 @@ import random
 import re
 from dataclasses import replace
 
-from guerdon.bench.transforms.transform import ROLE, Case, in_texts, pair
+from guerdon.generate.rewordings.transform import ROLE, Case, in_texts, pair
 
 BOXED = "\\boxed{"
 _HEADING = re.compile(r"\n*#+ *(?:final )?answer:?[ \t]*\n+(?P<answer>[^\n]+)\s*\Z", re.I)

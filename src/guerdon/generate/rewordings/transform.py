@@ -59,7 +59,7 @@ class Transform:
     domain   what it applies to
     sides    which texts it changes
     each     the function of one text, where it is one
-    change   the function of a case; None: a language model writes it (:mod:`guerdon.bench.transforms.written`)
+    change   the function of a case; None: a language model writes it (:mod:`guerdon.generate.rewordings.written`)
     inverse  gets the text back, where it can be got back
     """
 
