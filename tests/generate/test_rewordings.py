@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from guerdon.bench import robustness_report as show
 from guerdon.bench.robustness import measure
-from guerdon.bench.suites.run import from_dict, run
+from guerdon.bench.suites.result import from_dict
+from guerdon.bench.suites.run import run
 from guerdon.bench.suites.suite import Suite, overall
 from guerdon.errors import ConfigError
 from guerdon.feedback.messages import as_text

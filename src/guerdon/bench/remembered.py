@@ -21,6 +21,7 @@ import numpy as np
 
 from guerdon.feedback.messages import pack
 from guerdon.feedback.schema import Candidates
+from guerdon.generate.pictures import images_in, open_picture
 from guerdon.reward.base import Reward, Scores
 
 BATCH = 256
@@ -61,6 +62,8 @@ def kept(
     root = cache_root()
     if root is None or hasattr(reward, "encoder") or (spec.startswith("rule:") and not always):
         return reward  # features are cached already
+    if spec.startswith("scores:"):
+        return reward  # they are in a file already
     return remembered(reward, fingerprint(spec), root / "scores", progress=progress)
 
 
@@ -127,8 +130,11 @@ class Remembered(Reward):
         columns["reference"] = first.reference
         columns |= first.extra
         said = {name: column[i] for name, column in columns.items() if column is not None}
-        texts = [pack(first.prompts[i]), *(pack(side.responses[i]) for side in sides)]
-        whole = json.dumps([self.fingerprint, kind, texts, said], ensure_ascii=False, sort_keys=True, default=str)
+        shown = [first.prompts[i], *(side.responses[i] for side in sides)]
+        asked: list[Any] = [self.fingerprint, kind, [pack(text) for text in shown], said]
+        # a file that holds another image now is another question
+        images = [open_picture(s).digest for text in shown for s in images_in(text)] if "image" in self.sees else []
+        whole = json.dumps(asked + [images] * bool(images), ensure_ascii=False, sort_keys=True, default=str)
         return blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
     def _open(self) -> sqlite3.Connection | None:

@@ -54,8 +54,11 @@ def read_items(
     user: str | None = None,
     criterion: str | None = None,
     skip_bad: bool = False,
+    images: bool = False,
 ) -> Iterator[Item]:
     """Every row of ``source`` in order. ``user`` and ``criterion`` override the columns of that name.
+
+    images   a row whose images are no good files cannot be used, either
 
     Raises
     ------
@@ -72,6 +75,8 @@ def read_items(
             if record.row is not None:
                 try:
                     item = _item(record.row, names or {}, bound, flat)
+                    if images:
+                        _check_images(item)
                 except FeedbackError as problem:
                     error = str(problem)
             if error is not None:
@@ -106,6 +111,14 @@ def _item(row: dict[str, Any], names: Mapping[str, str], bound: Mapping[str, Any
         if ours in columns:  # an empty cell of a CSV file is nobody
             columns[ours] = None if columns[ours] in (None, "") else str(columns[ours])
     return Item(row, prompt, responses, many is not None, {**columns, **bound})
+
+
+def _check_images(item: Item) -> None:
+    from guerdon.generate.pictures import check_file, images_in
+
+    for name, text in (("prompt", item.prompt), *(("response", response) for response in item.responses)):
+        for source in images_in(text):
+            check_file(source, name)
 
 
 def _find(row: Mapping[str, Any], names: Mapping[str, str], ours: str, usual: Sequence[str]) -> str | None:

@@ -79,7 +79,7 @@ def judge(
         )
     else:
         work = Work(
-            items=lambda: read_items(candidates, **options),
+            items=lambda: read_items(candidates, **options, images="image" in reward.sees),
             groups=lambda items, rescue: (
                 whole_lists(items, batch, rescue) if together else batches(items, batch, rescue=rescue)
             ),
@@ -275,6 +275,8 @@ class Tally:
             tokens = cost.get("prompt_tokens", 0) + cost.get("completion_tokens", 0)
             text = f"bill: {cost.get('calls', 0):,.0f} calls, {tokens:,.0f} tokens"
             text += f", {cost.get('cached', 0):,.0f} replies from the cache" if cost.get("cached") else ""
+            if cost.get("images"):
+                text += f", {cost['images']:,.0f} images sent ({cost.get('image_bytes', 0) / 2**20:,.1f} MiB)"
             out.append(text + (f", {cost['money']:.4f} in money" if cost.get("money") else ""))
         return out
 

@@ -48,7 +48,7 @@ def score(
     columns = Columns(column)
     options = {"names": mapping(names), "user": user, "criterion": criterion, "skip_bad": skip_bad}
     work = Work(
-        items=lambda: read_items(candidates, **options),
+        items=lambda: read_items(candidates, **options, images="image" in judge.sees),
         groups=lambda items, rescue: batches(items, batch, rescue=rescue),
         rows=lambda items, counts: score_rows(judge.score, items, columns, counts),
     )

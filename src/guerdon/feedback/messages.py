@@ -17,6 +17,8 @@ Text = str | list[Message]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 MARK = "\x1e"  # ASCII record separator
+IMAGES = ("image_url", "input_image", "image")
+"""Types of content parts that are images."""
 
 
 def check_messages(messages: Any, where: str = "messages") -> list[Message]:
@@ -64,6 +66,46 @@ def _content_text(content: Any) -> str:
             url = str(ref.get("url", "") if isinstance(ref, Mapping) else ref or "")
             parts.append(f"[{kind}: {url.partition(';base64,')[0]}]")  # the bytes of an image are no text
     return "\n".join(parts)
+
+
+def image_of(part: Any) -> str | None:
+    """Where the image of a content part is (a path, a URL or a data URL); "" if it does not say, None if it is none."""
+    if not isinstance(part, Mapping) or part.get("type") not in IMAGES:
+        return None
+    for name in ("image_url", "image", "url", "path"):
+        ref = part.get(name)
+        ref = ref.get("url") if isinstance(ref, Mapping) else ref
+        if isinstance(ref, str) and ref:
+            return ref
+    return ""
+
+
+def as_pieces(value: Text) -> list[str | Message]:
+    """The text of :func:`as_text` with the image parts themselves where it names them; texts and parts alternate."""
+    if isinstance(value, str):
+        return [value]
+    out: list[str | Message] = []
+    for i, message in enumerate(value):
+        content = message.get("content")
+        body: list[str | Message] = []
+        if not isinstance(content, list):
+            body.append(_content_text(content))
+            content = []
+        for j, part in enumerate(content):
+            body += ["\n"] if j else []
+            body.append(_content_text([part]) if image_of(part) is None else part)
+        if message.get("tool_calls"):
+            body += ["\n"] if any(body) else []
+            body.append(json.dumps(message["tool_calls"], ensure_ascii=False, sort_keys=True))
+        heading = f"{message.get('role', '')}: " if len(value) > 1 else ""
+        out += ["\n\n" * bool(i) + heading, *body]
+    joined: list[str | Message] = []
+    for piece in out:
+        if isinstance(piece, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += piece
+        elif piece:
+            joined.append(piece)
+    return joined
 
 
 def as_text(value: Text) -> str:

@@ -25,6 +25,7 @@ _HOMES = {
     "Sampling": "guerdon.generate.base",
     "ServerModel": "guerdon.generate.server",
     "TokenLogprobs": "guerdon.generate.base",
+    "VisionModel": "guerdon.generate.vision",
     "load_language_model": "guerdon.generate.load",
 }
 
@@ -40,6 +41,7 @@ __all__ = [
     "Sampling",
     "ServerModel",
     "TokenLogprobs",
+    "VisionModel",
     "load_language_model",
 ]
 
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from guerdon.generate.local import LocalModel
     from guerdon.generate.reply_cache import ReplyCache
     from guerdon.generate.server import ServerModel
+    from guerdon.generate.vision import VisionModel
 
 
 def __getattr__(name: str) -> Any:

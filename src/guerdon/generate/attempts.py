@@ -7,17 +7,19 @@ whatever concerns all requests (:meth:`~guerdon.generate.transport.Endpoint.chec
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from guerdon.errors import BackendError
 from guerdon.generate import chat_reply, structured
-from guerdon.generate.base import Reply
+from guerdon.generate.base import Reply, Sampling
 from guerdon.generate.budget import CHARACTERS, Budget, estimate
 from guerdon.generate.chat_reply import Malformed
 from guerdon.generate.chat_request import REJECTED, Bill, Dialect, Job
 from guerdon.generate.limit import AdaptiveLimit, backoff
+from guerdon.generate.pictures import png
 from guerdon.generate.transport import Endpoint, Outcome
 
 Result = bytes | Reply
@@ -52,7 +54,8 @@ class Attempts:
         self.limit = AdaptiveLimit(concurrency)
         self.dialect = Dialect()
         self.answers = 0  # replies the server gave; 0: it was never reached
-        self._probing = asyncio.Lock()
+        self.sighted = False  # a request with an image was taken
+        self._probing, self._looking = asyncio.Lock(), asyncio.Lock()
 
     async def answer(self, job: Job, bill: Bill) -> dict[bytes, Result]:
         """A result for every draw of a job."""
@@ -128,6 +131,8 @@ class Attempts:
             if outcome.reason == "budget":
                 return Reply("budget", reason=f"budget: no {outcome.detail} left")
             tries += 1
+            if _turned_down(outcome) and job.images:
+                await self._look(job, bill)
             if self.dialect.learn(outcome, body):
                 return Reply("retry")
             if not outcome.again and (way in (None, "text") or outcome.status not in REJECTED):
@@ -147,6 +152,30 @@ class Attempts:
             bill.retries += 1
             await asyncio.sleep(outcome.wait if outcome.wait is not None else backoff(tries, self.first_wait))
 
+    async def _look(self, job: Job, bill: Bill) -> None:
+        """Raise if it was the image that was refused, which concerns all requests: "Hello" is taken, and a grey square
+        beside it is not."""
+        async with self._looking:
+            if self.sighted:
+                return
+            square = f"data:image/png;base64,{b64encode(png([[(128, 128, 128)] * 64] * 64)).decode()}"
+            parts = [{"type": "text", "text": "Hello"}, {"type": "image_url", "image_url": {"url": square}}]
+            refused = [await self._refused(job, content, bill) for content in (parts, "Hello")]
+            if refused[0] is not None and refused[1] is None:
+                raise BackendError(
+                    f"{self.url}: {self.model} takes no images ({refused[0].reason}"
+                    + (f": {refused[0].detail}" if refused[0].detail else "")
+                    + "); serve a vision model, or leave out sees=image"
+                )
+            self.sighted = True  # or nothing can be said
+
+    async def _refused(self, job: Job, content: Any, bill: Bill) -> Outcome | None:
+        """How a plain request with this content was refused; None where it was not."""
+        message = {"role": "user", "content": content}
+        plain = replace(job, messages=[message], sampling=Sampling(), schema=None, pictures={})
+        outcome, _ = await self._try(self.dialect.payload(self.model, plain, [0], None), plain, 1, bill)
+        return outcome if _turned_down(outcome) else None
+
     async def _try(self, body: dict[str, Any], job: Job, n: int, bill: Bill) -> tuple[Outcome, list[bytes] | None]:
         """One request, within limit and budget."""
         held = estimate(job.characters, job.sampling.max_tokens, n)
@@ -157,6 +186,9 @@ class Attempts:
                 return Outcome(reason="budget", detail=str(self.budget.exhausted)), None
             try:
                 bill.calls += 1
+                images = job.images
+                bill.images += len(images)
+                bill.image_bytes += sum(job.pictures[i].size for i in images if i in job.pictures)
                 outcome = await self.endpoint.post("/chat/completions", body)
                 parts = None
                 if outcome.body is not None:
@@ -170,6 +202,7 @@ class Attempts:
                         bill.prompt_tokens += took[0]
                         bill.completion_tokens += took[1]
                         self.answers += 1
+                        self.sighted |= bool(images)
                         self.limit.succeeded()
             finally:
                 self.budget.settle(held, took)
@@ -180,6 +213,13 @@ class Attempts:
             return outcome, parts
         finally:
             self.limit.leave()
+
+
+def _turned_down(outcome: Outcome) -> bool:
+    """Whether it may be because of an image; some servers call that an error of theirs."""
+    if outcome.reason == "too long for the model":
+        return False
+    return outcome.status in REJECTED or (outcome.status >= 500 and "image" in outcome.detail.lower())
 
 
 def _rejected(reply: Reply) -> bool:

@@ -224,6 +224,9 @@ class LanguageModel:
 
     name: str = "language-model"
 
+    sees: tuple[str, ...] = ()
+    """The parts of messages besides text that it looks at: ``("image",)``."""
+
     @property
     def identity(self) -> str:
         """Equal exactly where the same model answers; part of the key of whatever is cached about it."""

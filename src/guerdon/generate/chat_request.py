@@ -9,6 +9,8 @@ from typing import Any
 from guerdon.feedback.messages import Message
 from guerdon.generate import structured
 from guerdon.generate.base import Sampling
+from guerdon.generate.budget import CHARACTERS
+from guerdon.generate.pictures import IMAGE_TOKENS, Picture, images_in, sent
 from guerdon.generate.transport import Outcome
 
 REJECTED = (400, 404, 415, 422, 501)
@@ -19,7 +21,8 @@ REJECTED = (400, 404, 415, 422, 501)
 class Job:
     """One prompt and the draws of it that are missing.
 
-    keys   [k] cache keys of the ``draws`` [k]
+    keys      [k] cache keys of the ``draws`` [k]
+    pictures  the images that the messages name by their content
     """
 
     messages: list[Message]
@@ -28,22 +31,36 @@ class Job:
     schema_name: bytes
     draws: list[int]
     keys: list[bytes]
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
 
     @property
     def characters(self) -> int:
-        """Length of what the model reads, for estimates."""
-        return sum(len(str(m.get("content") or "")) for m in self.messages)
+        """Length of what the model reads, for estimates; an image counts as the text that costs as much."""
+        text = sum(len(str(m.get("content") or "")) for m in self.messages)
+        return text + int(len(self.images) * IMAGE_TOKENS * CHARACTERS)
+
+    @property
+    def images(self) -> list[str]:
+        """The images in it, by their content or address."""
+        return images_in(self.messages)
 
 
 @dataclass
 class Bill:
-    """What one call of ``generate`` took, in all."""
+    """What one call of ``generate`` took, in all; ``image_bytes`` as files have them, of those that were sent."""
 
     calls: int = 0
     retries: int = 0
     estimated: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    images: int = 0
+    image_bytes: int = 0
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """By name; what concerns images only where some were sent."""
+        return {k: float(v) for k, v in vars(self).items() if v or not k.startswith("image")}
 
 
 @dataclass
@@ -64,7 +81,7 @@ class Dialect:
     def payload(self, model: str, job: Job, draws: list[int], way: str | None) -> dict[str, Any]:
         """The body of a request for ``draws`` of a job."""
         s = job.sampling
-        messages = job.messages
+        messages = sent(job.messages, job.pictures)
         body: dict[str, Any] = {"model": model}
         if job.schema is not None and way is not None:
             messages = structured.messages(way, job.schema, messages)

@@ -48,6 +48,9 @@ class Checkpoint:
     share_prefix  run a prompt's tokens once for all its responses where that is predicted to be less work
     """
 
+    opens = "AutoModelForCausalLM"
+    """The class of transformers that opens it."""
+
     def __init__(
         self,
         name: str,
@@ -67,7 +70,7 @@ class Checkpoint:
             raise ConfigError(f"template={template}: use auto or none")
         about = Path(name).expanduser() / "adapter_config.json"
         if about.is_file() and adapter is None:
-            adapter, name = about.parent, _base_of_adapter(about)
+            adapter, name = about.parent, base_of_adapter(about)
         self.name = name
         self.source = locate(name, revision)
         self.adapter = None if adapter is None else Path(adapter).expanduser()
@@ -101,11 +104,12 @@ class Checkpoint:
     def model(self) -> Any:
         """The model itself, in evaluation, with its adapter merged and defaults for generation taken off."""
         try:
-            from transformers import AutoModelForCausalLM, GenerationConfig
+            import transformers
+            from transformers import GenerationConfig
         except ImportError:
             raise need("transformers", "text") from None
         with opening(self.name), quiet():
-            model: Any = AutoModelForCausalLM.from_pretrained(
+            model: Any = getattr(transformers, self.opens).from_pretrained(
                 self.source.name, revision=self.source.revision, dtype=getattr(torch, self.dtype)
             )
         if self.adapter is not None:
@@ -189,6 +193,10 @@ class Checkpoint:
             raise Refused(f"the chat template leaves out what the {role} says")
         return said[:at]
 
+    def own(self, text: str) -> str:
+        """A text of somebody's as it goes into tokens."""
+        return clean(text)
+
     def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
         """int64 token ids of rendered texts; never empty where the tokenizer knows a begin or an end."""
         if not texts:
@@ -218,7 +226,8 @@ class Checkpoint:
         return texts, problems
 
 
-def _base_of_adapter(about: Path) -> str:
+def base_of_adapter(about: Path) -> str:
+    """The model that an adapter with the configuration file ``about`` belongs to."""
     try:
         return str(json.loads(about.read_text(encoding="utf-8"))["base_model_name_or_path"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -15,8 +15,9 @@ def load_language_model(spec: str | LanguageModel, **options: Any) -> LanguageMo
         A model of an OpenAI-compatible server; without ``#MODEL`` the only one it offers. ``options`` are those of
         :class:`~guerdon.generate.server.ServerModel`.
     ``hf:NAME_OR_FOLDER``
-        A causal language model of transformers. ``options`` are those of
-        :class:`~guerdon.generate.local.LocalModel`.
+        A causal language model of transformers, or a vision-language model, which looks at the images of prompts.
+        ``options`` are those of :class:`~guerdon.generate.local.LocalModel`, and ``sees="none"`` for one that is to
+        read text only.
 
     Raises :class:`~guerdon.errors.ConfigError` for a specification or option that is wrong and
     :class:`~guerdon.errors.BackendError` for a package, model or folder that is missing. A server is not spoken to yet.
@@ -30,16 +31,37 @@ def load_language_model(spec: str | LanguageModel, **options: Any) -> LanguageMo
         return _made(ServerModel, (url, model or None), options)
     kind, _, name = spec.partition(":")
     if kind == "hf" and name:
-        from guerdon.generate.local import LocalModel
-
-        return _made(LocalModel, (name,), options)
+        return _local(name, options)
     raise ConfigError(f"language model {spec!r}: write http://HOST:PORT/v1#MODEL or hf:PATH")
+
+
+def _local(name: str, options: dict[str, Any]) -> LanguageModel:
+    from pathlib import Path
+
+    from guerdon.encode.source import locate
+    from guerdon.generate.checkpoint import base_of_adapter
+    from guerdon.generate.local import LocalModel
+
+    sees = options.pop("sees", None)
+    if sees not in (None, "image", "none"):
+        raise ConfigError(f"sees={sees!r}: use image or none")
+    about = Path(name).expanduser() / "adapter_config.json"
+    opened = base_of_adapter(about) if about.is_file() else name
+    looks = sees != "none" and "vision_config" in locate(opened, options.get("revision")).config()
+    if sees == "image" and not looks:
+        raise ConfigError(f"sees=image: {name} is no vision-language model (its config.json has no vision_config)")
+    if not looks:
+        return _made(LocalModel, (name,), options)
+    from guerdon.generate.vision import VisionModel
+
+    return _made(VisionModel, (name,), options)
 
 
 def _made(kind: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> LanguageModel:
     import inspect
 
-    known = [p.name for p in inspect.signature(kind).parameters.values() if p.kind == p.KEYWORD_ONLY]
+    chain = [p for cls in kind.__mro__ for p in inspect.signature(cls.__init__).parameters.values()]
+    known = [p.name for p in chain if p.kind == p.KEYWORD_ONLY]
     for option in options:
         if option not in known:
             raise ConfigError(f"{kind.__name__} has no option {option!r}; it has: {', '.join(known)}")

@@ -8,7 +8,7 @@ it is, before temperature and top_p.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from guerdon.encode.hidden import quiet
-from guerdon.encode.prefix import common_prefix, padded_batches
-from guerdon.encode.rendering import clean
+from guerdon.encode.prefix import Batch, common_prefix, padded_batches
 from guerdon.errors import ConfigError
 from guerdon.feedback.messages import Text, as_messages, pack
 from guerdon.generate import structured
@@ -67,7 +66,7 @@ class LocalModel(Checkpoint, LanguageModel):
         if schema is not None:
             prompts = [structured.messages("text", schema, as_messages(p)) for p in prompts]
         texts, problems = self.render(prompts)
-        assert self.decoder.causal  # an encoder is an error here already
+        self._ready()
         steps = chosen.max_tokens or MAX_TOKENS
         rows: list[Reply | None] = [None] * (len(texts) * n)
         readable = [i for i, text in enumerate(texts) if text is not None]
@@ -84,13 +83,11 @@ class LocalModel(Checkpoint, LanguageModel):
                 work += [(i, draw) for draw in range(0, n, copies)]
         numbers = uniforms([(tokens[i], d) for i, d in work], steps, chosen.seed)
         lengths = np.array([len(tokens[i]) + min(steps, self.max_length - len(tokens[i])) for i, _ in work], np.int64)
-        for batch in padded_batches(range(len(work)), lengths, self.batch_tokens):
+        shown = [str(texts[i]) for i, _ in work]
+        for batch in self._batches(lengths, shown):
             part = batch.rows
-            for row, reply in zip(
-                part,
-                self._draw([tokens[work[r][0]] for r in part], numbers[part], chosen, steps, schema),
-                strict=True,
-            ):
+            given, seen = [tokens[work[r][0]] for r in part], [shown[r] for r in part]
+            for row, reply in zip(part, self._draw(given, seen, numbers[part], chosen, steps, schema), strict=True):
                 i, draw = work[row]
                 for copy in range(copies):
                     rows[i * n + draw + copy] = reply
@@ -106,12 +103,13 @@ class LocalModel(Checkpoint, LanguageModel):
     def _draw(
         self,
         prompts: list[np.ndarray],
+        texts: list[str],
         numbers: np.ndarray,
         sampling: Sampling,
         steps: int,
         schema: Mapping[str, Any] | None,
     ) -> list[Reply]:
-        """One batch, padded on the left."""
+        """One batch, padded on the left; ``texts`` are the rendered prompts."""
         from transformers import LogitsProcessorList, StoppingCriteriaList
 
         from guerdon.generate.drawing import Drawing, StopTexts
@@ -132,6 +130,7 @@ class LocalModel(Checkpoint, LanguageModel):
                 do_sample=False,
                 logits_processor=LogitsProcessorList([drawing]),
                 stopping_criteria=StoppingCriteriaList(stops),
+                **self._beside(texts, [len(prompt) for prompt in prompts], left=True),
             )[:, longest:].cpu().numpy()  # fmt: skip
         logprob = torch.stack(drawing.logprob, dim=1).double().numpy()
         replies = []
@@ -176,6 +175,18 @@ class LocalModel(Checkpoint, LanguageModel):
             "answered", text, reason, finish, parsed, given, prompt_tokens=asked, completion_tokens=used
         )  # fmt: skip
 
+    def _ready(self) -> None:
+        """Open the model; an encoder is an error here already."""
+        assert self.decoder.causal
+
+    def _batches(self, lengths: np.ndarray, texts: Sequence[str]) -> list[Batch]:
+        """Padded batches of sequences of ``lengths`` after the rendered prompts ``texts``."""
+        return padded_batches(range(len(lengths)), lengths, self.batch_tokens)
+
+    def _beside(self, texts: Sequence[str], lengths: Sequence[int], *, left: bool) -> dict[str, torch.Tensor]:
+        """What a batch takes beside tokens and mask."""
+        return {}
+
     def _alternatives(self, values: torch.Tensor, ids: torch.Tensor) -> dict[str, float]:
         found: dict[str, float] = {}
         pieces = self.tokenizer.batch_decode([[t] for t in ids.tolist()])
@@ -206,7 +217,7 @@ class LocalModel(Checkpoint, LanguageModel):
         rows = [i for i in range(n) if texts[i] is not None]
         different = list(dict.fromkeys(str(texts[i]) for i in rows))
         before = dict(zip(different, self.tokens(different), strict=True))
-        whole = self.tokens([f"{texts[i]}{clean(responses[i])}" for i in rows])
+        whole = self.tokens([f"{texts[i]}{self.own(responses[i])}" for i in rows])
         sequences: list[np.ndarray] = []
         starts: list[int] = []
         kept: list[int] = []
@@ -232,17 +243,27 @@ class LocalModel(Checkpoint, LanguageModel):
         first = np.array(starts, dtype=np.int64)
         keys = [pack(prompts[i]) for i in kept]
         with self._lock, torch.inference_mode():
-            for batch in self.decoder.plan(sequences, keys, self.batch_tokens) if sequences else ():
-                _, states = self.decoder.states(sequences, batch, first)
-                targets = np.concatenate([sequences[r][first[r] :] for r in batch.rows])
+            for rows, states in self._states(sequences, keys, [str(texts[i]) for i in kept], first):
+                targets = np.concatenate([sequences[r][first[r] :] for r in rows])
                 values = self._logprob_of(states, targets)
                 at = 0
-                for r in batch.rows:
+                for r in rows:
                     size = len(sequences[r]) - starts[r]
                     out[kept[r]] = values[at : at + size]
                     at += size
         total = np.array([np.nan if t is None else float(t.sum()) for t in out])
         return Likelihoods(total, out, status, reason)
+
+    def _states(
+        self, sequences: list[np.ndarray], keys: Sequence[str], texts: Sequence[str], first: np.ndarray | None
+    ) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Batch by batch: (rows, states [T, d] that predict their tokens from ``first`` [n] on, row after row).
+
+        Without ``first``, the states [rows, d] at the last tokens. ``keys`` are equal where prompts are.
+        """
+        for batch in self.decoder.plan(sequences, keys, self.batch_tokens) if sequences else ():
+            last, before = self.decoder.states(sequences, batch, first)
+            yield batch.rows, last if first is None else before
 
     def _logprob_of(self, states: torch.Tensor, targets: np.ndarray) -> np.ndarray:
         """float64 [T] log-probability of ``targets`` [T] after ``states`` [T, d]."""
@@ -269,11 +290,11 @@ class LocalModel(Checkpoint, LanguageModel):
                 raise ConfigError(f"prompts[{i}] has {len(ids)} tokens; {self.name} reads 1 to {self.max_length}")
         out = np.zeros((len(sequences), 0), dtype=np.float32)
         with self._lock, torch.inference_mode():
-            for batch in self.decoder.plan(sequences, list(map(pack, prompts)), self.batch_tokens) if sequences else ():
-                found = self._head(self.decoder.last_hidden(sequences, batch)).cpu().numpy()
+            for rows, states in self._states(sequences, list(map(pack, prompts)), list(map(str, texts)), None):
+                found = self._head(states).cpu().numpy()
                 if not out.shape[1]:
                     out = np.zeros((len(sequences), found.shape[1]), dtype=np.float32)
-                out[batch.rows] = found
+                out[rows] = found
         return out
 
     def label_probabilities(self, prompts: Sequence[Text], labels: Sequence[str]) -> LabelProbabilities:

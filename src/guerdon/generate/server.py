@@ -4,6 +4,9 @@ Every reply is cached under what was asked, so an interrupted run goes on where 
 identical requests are sent once; the number of calls at once follows what the server takes (:mod:`.limit`); failures
 are tried again with growing, jittered pauses and ``Retry-After`` is honoured; a budget stops the sending and keeps what
 is done. What a server does not know (``n``, ``logprobs``, ``response_format``) is found out and done without.
+
+Images in messages (paths, data URLs, web addresses) are checked before anything is sent, and the cache knows them by
+their content (:mod:`.pictures`).
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from guerdon.generate.budget import Budget
 from guerdon.generate.chat_reply import Malformed
 from guerdon.generate.chat_request import Bill, Dialect, Job, runs
 from guerdon.generate.limit import FIRST_WAIT, AdaptiveLimit
+from guerdon.generate.pictures import Picture, named
 from guerdon.generate.reply_cache import ReplyCache, default_path, draw_key, key_stem
 from guerdon.generate.transport import Endpoint
 
@@ -48,6 +52,7 @@ class ServerModel(LanguageModel):
     cache        ``on`` (a file in guerdon's cache folder), ``off``, or the path of a file
     cache_as     name the cache knows the model by; None is ``url#model``. The same model on another address shares
                  the replies of one that has the same name here.
+    sees         ``image`` for a model that looks at images: judges then show them. A server does not say so itself.
     """
 
     def __init__(
@@ -64,12 +69,16 @@ class ServerModel(LanguageModel):
         budget: Budget | None = None,
         cache: str | Path | ReplyCache = "on",
         cache_as: str | None = None,
+        sees: str | Sequence[str] = (),
     ) -> None:
         if concurrency < 1 or retries < 0 or timeout <= 0 or first_wait < 0:
             raise ConfigError("concurrency of at least 1, retries of at least 0 and a timeout above 0, please")
         self.endpoint = Endpoint(url, api_key_env=api_key_env, timeout=timeout, connections=concurrency)
         self.url = self.endpoint.url
         self._model = model or None
+        self.sees = () if sees == "none" else (sees,) if isinstance(sees, str) else tuple(sees)
+        if set(self.sees) - {"image"}:
+            raise ConfigError(f"sees={sees!r}: use image, or none for a model that reads text only")
         self.budget = budget
         self._cache_as = cache_as
         self.cache = _open_cache(cache)
@@ -136,9 +145,9 @@ class ServerModel(LanguageModel):
     ) -> Replies:
         """See :meth:`LanguageModel.generate`. Draw i of a prompt is the same reply whenever it is asked for again."""
         chosen = as_sampling(sampling, settings)
-        checked = _checked(prompts, n)
+        checked, pictures = _checked(prompts, n)
         identity = self.identity  # may ask the server for its model, before the loop is busy
-        return loop.run(self._generate(checked, n, chosen, schema, identity))
+        return loop.run(self._generate(checked, n, chosen, schema, identity, pictures))
 
     async def agenerate(
         self,
@@ -151,10 +160,11 @@ class ServerModel(LanguageModel):
     ) -> Replies:
         """:meth:`generate` for code that awaits; many may be under way and share limit, budget and connections."""
         chosen = as_sampling(sampling, settings)
-        checked = _checked(prompts, n)
+        checked, pictures = _checked(prompts, n)
         if self._model is None:
             await asyncio.to_thread(lambda: self.model)
-        return await asyncio.wrap_future(loop.submit(self._generate(checked, n, chosen, schema, self.identity)))
+        work = self._generate(checked, n, chosen, schema, self.identity, pictures)
+        return await asyncio.wrap_future(loop.submit(work))
 
     # ------------------------------------------------------------------ one call of generate
 
@@ -165,7 +175,13 @@ class ServerModel(LanguageModel):
             await self.endpoint.close()
 
     async def _generate(
-        self, prompts: list[Any], n: int, sampling: Sampling, schema: Mapping[str, Any] | None, identity: str
+        self,
+        prompts: list[Any],
+        n: int,
+        sampling: Sampling,
+        schema: Mapping[str, Any] | None,
+        identity: str,
+        pictures: Mapping[str, Picture],
     ) -> Replies:
         begin = time.perf_counter()
         bill = Bill()
@@ -189,12 +205,14 @@ class ServerModel(LanguageModel):
                 if key in results:
                     continue
                 if key in self._flights:
-                    job = Job(prompts[i], sampling, schema, name, [draw], [key])
+                    job = Job(prompts[i], sampling, schema, name, [draw], [key], pictures)
                     borrowed.append((key, self._flights[key], job))
                 else:
                     self._flights[key] = asyncio.get_running_loop().create_future()
                     mine.append(draw)
-            jobs += [Job(prompts[i], sampling, schema, name, run, [keys[d] for d in run]) for run in runs(mine)]
+            jobs += [
+                Job(prompts[i], sampling, schema, name, run, [keys[d] for d in run], pictures) for run in runs(mine)
+            ]
         await self._work(jobs, results, bill)
         for key, future, job in borrowed:
             result = await asyncio.shield(future)
@@ -203,7 +221,7 @@ class ServerModel(LanguageModel):
             else:
                 results[key] = result
         rows = [self._row(results[key], schema, sampling, key in cached) for keys in keys_of for key in keys]
-        cost = vars(bill) | {"cached": sum(r.cached for r in rows), "seconds": time.perf_counter() - begin}
+        cost = bill.cost | {"cached": sum(r.cached for r in rows), "seconds": time.perf_counter() - begin}
         if self.budget is not None:
             cost["money"] = self.budget.price(bill.prompt_tokens, bill.completion_tokens)
         return Replies(rows, n, {k: float(v) for k, v in cost.items()})
@@ -259,12 +277,15 @@ class ServerModel(LanguageModel):
             future.set_result(result)
 
 
-def _checked(prompts: Sequence[Text], n: int) -> list[Any]:
+def _checked(prompts: Sequence[Text], n: int) -> tuple[list[Any], dict[str, Picture]]:
+    """The prompts as messages that name images by their content, and those images."""
     if isinstance(prompts, str):
         raise ConfigError("generate takes a list of prompts; put the text in brackets: [prompt]")
     if n < 1:
         raise ConfigError(f"n={n}: draw at least one reply a prompt")
-    return [check_messages(as_messages(p), f"prompts[{i}]") for i, p in enumerate(prompts)]
+    pictures: dict[str, Picture] = {}
+    checked = [check_messages(as_messages(p), f"prompts[{i}]") for i, p in enumerate(prompts)]
+    return [named(messages, f"prompts[{i}]", pictures) for i, messages in enumerate(checked)], pictures
 
 
 def _open_cache(cache: str | Path | ReplyCache) -> ReplyCache | None:

@@ -38,6 +38,8 @@ def messages(way: str, schema: Mapping[str, Any], given: list[Message]) -> list[
     last = given[-1] if given else {}
     if last.get("role") == "user" and isinstance(last.get("content"), str):  # templates may refuse two in a row
         return [*given[:-1], {**last, "content": f"{last['content']}\n\n{ask}"}]
+    if last.get("role") == "user" and isinstance(last.get("content"), list):
+        return [*given[:-1], {**last, "content": [*last["content"], {"type": "text", "text": ask}]}]
     return [*given, {"role": "user", "content": ask}]
 
 

@@ -74,7 +74,7 @@ class Calibrated(Reward):
         knots: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
         self.reward, self.kind, self.slope, self.shift, self.knots = reward, kind, slope, shift, knots
-        self.reads = reward.reads
+        self.reads, self.sees = reward.reads, reward.sees
         self.name = reward.name
 
     def score(self, candidates: Candidates) -> Scores:
@@ -184,7 +184,8 @@ class LengthControlled(Reward):
             raise ConfigError(
                 f"{reward.name}: no prompt of the reference has scored responses of different lengths; give others"
             )
-        self.reward, self.slope, self.reads = reward, float(x @ y / (x @ x)), reward.reads
+        self.reward, self.slope = reward, float(x @ y / (x @ x))
+        self.reads, self.sees = reward.reads, reward.sees
         self.name = f"{reward.name} at equal length"
 
     def score(self, candidates: Candidates) -> Scores:

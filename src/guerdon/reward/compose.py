@@ -26,6 +26,7 @@ class Composed(Reward):
         self.parts = list(parts)
         self.name = name
         self.reads = tuple(dict.fromkeys(column for part in parts for column in part.reads))
+        self.sees = tuple(dict.fromkeys(kind for part in parts for kind in part.sees))
 
     def combine(self, value: np.ndarray, std: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
         """(value [n], std [n] or None) from the parts' values [parts, n] and, where all have them, their stds."""
@@ -126,6 +127,7 @@ class Gated(Reward):
             raise ConfigError(f"at_least={at_least}, otherwise={otherwise}: use finite numbers (or otherwise=None)")
         self.gate, self.reward, self.at_least, self.otherwise = gate, reward, at_least, otherwise
         self.reads = tuple(dict.fromkeys((*gate.reads, *reward.reads)))
+        self.sees = tuple(dict.fromkeys((*gate.sees, *reward.sees)))
         self.name = name or f"{reward.name} if {gate.name}"
 
     def score(self, candidates: Candidates) -> Scores:
@@ -160,7 +162,7 @@ class Pessimistic(Reward):
     def __init__(self, reward: Reward, k: float = 1.0, name: str | None = None) -> None:
         if not (np.isfinite(k) and k >= 0):
             raise ConfigError(f"k={k}: use a number >= 0")
-        self.reward, self.k, self.reads = reward, k, reward.reads
+        self.reward, self.k, self.reads, self.sees = reward, k, reward.reads, reward.sees
         self.name = name or f"{reward.name}-{k:g}std"
 
     def score(self, candidates: Candidates) -> Scores:
@@ -182,7 +184,8 @@ class Abstaining(Reward):
     def __init__(self, reward: Reward, most_std: float, name: str | None = None) -> None:
         if not most_std > 0:
             raise ConfigError(f"most_std={most_std}: use a number > 0")
-        self.reward, self.most_std, self.reads = reward, most_std, reward.reads
+        self.reward, self.most_std = reward, most_std
+        self.reads, self.sees = reward.reads, reward.sees
         self.name = name or reward.name
 
     def score(self, candidates: Candidates) -> Scores:
@@ -218,7 +221,7 @@ class Affine(Reward):
         if not np.isfinite([scale, shift]).all() or scale == 0 or not low < high:
             raise ConfigError(f"scale={scale}, shift={shift}, low={low}, high={high}: need scale != 0 and low < high")
         self.reward, self.scale, self.shift, self.low, self.high = reward, scale, shift, low, high
-        self.reads = reward.reads
+        self.reads, self.sees = reward.reads, reward.sees
         self.name = name or reward.name
 
     def score(self, candidates: Candidates) -> Scores:

@@ -37,7 +37,7 @@ class ExpectedPreference(Reward):
         if not len(reference):
             raise ConfigError("expected preference: the reference set is empty; give some candidates of the data")
         self.reward, self.reference, self.standardize = reward, reference, standardize
-        self.reads = reward.reads
+        self.reads, self.sees = reward.reads, reward.sees
         self.name = f"expected-preference({reward.name})"
         if hasattr(reward, "users"):
             self.users: tuple[str, ...] = getattr(reward, "users")  # noqa: B009

@@ -45,6 +45,7 @@ class RuleFirst(Reward):
         self.rule, self.reward = rule, reward
         self.centre, self.scale, self.only_right = centre, scale, only_right
         self.reads = tuple(dict.fromkeys((*rule.reads, *reward.reads)))
+        self.sees = reward.sees
         self.name = name or f"{rule.name}|{reward.name}"
 
     def score(self, candidates: Candidates) -> Scores:

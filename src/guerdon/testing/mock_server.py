@@ -10,6 +10,8 @@
         ...
         assert server.seen["answered"] == 20
 
+A script looks at images, too: ``request.images[0]`` is the first of the last message, decoded (Pillow does that).
+
 What befalls a request depends on the seed, its body and how often that body came before (for refusals, short
 log-probabilities and lasting faults: on the seed and the prompt alone), never on the order in which requests arrive.
 Faults:
@@ -32,6 +34,8 @@ short-logprobs     the log-probabilities end before the text does
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
 import random
 import threading
@@ -42,11 +46,16 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
+
 from guerdon.errors import ConfigError, need
+from guerdon.generate.pictures import images_in
 
 ANSWERS = ("refusal", "short-logprobs")
 FAULTS = ("429", "429-after", "500", "503", "400", "hang", "reset", "cut", "malformed", "empty", "drip", *ANSWERS)
 WAYS = ("json_schema", "json_object", "guided_json")
+IMAGE = 85
+"""Tokens of an image."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +80,19 @@ class MockRequest:
 
     @property
     def text(self) -> str:
-        """The last message."""
-        return str(self.messages[-1].get("content") or "")
+        """The last message; of one with parts, its texts in lines."""
+        return _text(self.messages[-1])
+
+    @property
+    def image_urls(self) -> list[str]:
+        """Where the images of the last message are: data URLs, or addresses on the web."""
+        return images_in(self.messages[-1:])
+
+    @property
+    def images(self) -> list[np.ndarray]:
+        """The images of the last message as uint8 [height, width, 3], in their order; those on the web have no pixels
+        and are [0, 0, 3]."""
+        return [_pixels(url) for url in self.image_urls]
 
 
 @dataclass(frozen=True)
@@ -130,7 +150,8 @@ class MockServer:
     many         True: knows ``n``; False: rejects it; None: draws one reply whatever it is
     logprobs     whether it knows ``logprobs``
     most         requests it serves at once; it answers 429 to further ones
-    usage        whether it counts tokens (words)
+    usage        whether it counts tokens (words, and 85 an image)
+    images       whether it takes images; False rejects a request with one
     """
 
     def __init__(
@@ -152,6 +173,7 @@ class MockServer:
         logprobs: bool = True,
         most: int | None = None,
         usage: bool = True,
+        images: bool = True,
     ) -> None:
         for kind in (*(faults or ()), *(lasting or ())):
             if kind not in FAULTS:
@@ -160,7 +182,7 @@ class MockServer:
         self.faults, self.lasting, self.in_a_row = dict(faults or {}), dict(lasting or {}), in_a_row
         self.latency, self.retry_after, self.drip, self.key = latency, retry_after, drip, key
         self.ways, self.obeys, self.many, self.logprobs = tuple(ways), obeys, many, logprobs
-        self.most, self.usage = most, usage
+        self.most, self.usage, self.images = most, usage, images
         self.port = 0
         self._seen = _Seen()
         self._started, self._stop = threading.Event(), asyncio.Event()
@@ -352,6 +374,8 @@ class MockServer:
             return "guided_json"
         if self.many is False and body.get("n", 1) > 1:
             return "n"
+        if not self.images and images_in(body["messages"]):
+            return "image_url: this is no multimodal model"
         return "logprobs" if body.get("logprobs") and not self.logprobs else None
 
     # ------------------------------------------------------------------ replies
@@ -369,7 +393,7 @@ class MockServer:
             "choices": choices,
         }
         if self.usage:
-            asked = sum(len(str(m.get("content") or "").split()) for m in body["messages"])
+            asked = sum(len(_text(m).split()) + IMAGE * len(images_in([m])) for m in body["messages"])
             reply["usage"] = {"prompt_tokens": asked, "completion_tokens": words, "total_tokens": asked + words}
         return json.dumps(reply).encode()
 
@@ -412,6 +436,24 @@ def _logprobs(reply: MockReply, text: str, top: int) -> list[dict[str, Any]]:
         ranked = sorted(pairs, key=lambda e: -e["logprob"])[:top]
         entries.append({**pairs[0], "top_logprobs": ranked})
     return entries
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return str(content or "")
+    return "\n".join(str(part.get("text", "")) for part in content if part.get("type") == "text")
+
+
+def _pixels(url: str) -> np.ndarray:
+    if not url.startswith("data:"):
+        return np.zeros((0, 0, 3), dtype=np.uint8)
+    try:
+        from PIL import Image
+    except ImportError:
+        raise need("Pillow", "judge") from None
+    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2], validate=True))) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def _digest(body: Mapping[str, Any]) -> bytes:

@@ -73,6 +73,11 @@ class DescribedJudge(Reward):
         return self.judge.name
 
     @property
+    def sees(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What its language model sees; text only in R3's words."""
+        return self.judge.sees
+
+    @property
     def labels(self) -> list[str]:
         """The verdicts on offer."""
         return self.judge.labels

@@ -22,7 +22,7 @@ from guerdon.reward.judge.described_rubric import Described, read_explanation, r
 from guerdon.reward.judge.pairwise import PairwiseJudge
 from guerdon.reward.judge.pointwise import PointwiseJudge
 from guerdon.reward.judge.standard import Criterion
-from guerdon.reward.judge.templates import Question
+from guerdon.reward.judge.templates import Question, Shown
 
 NATIVE = """\
 Evaluate the response based on the given task, input, {{ "two responses" if pair else "response" }}, and evaluation \
@@ -96,18 +96,22 @@ class NativeAsker(Asker):
 class NativeGrades(PointwiseJudge):
     """A judge of single responses that asks in R3's words."""
 
+    sees: tuple[str, ...] = ()  # type: ignore[assignment]
+
     def __init__(self, model: LanguageModel, rubric: Described, *, task: str = "", **settings: Any) -> None:
         super().__init__(model, rubric.standard(task), scale=rubric.scale)
         self.asker, self.rubric, self.task = NativeAsker(model, rubric, **settings), rubric, task
 
     def question(
-        self, ending: str, kind: str, criteria: tuple[Criterion, ...], blocks: list[tuple[str, str]]
+        self, ending: str, kind: str, criteria: tuple[Criterion, ...], blocks: list[tuple[str, Shown]]
     ) -> Question:
-        return native(self.rubric, self.task, blocks, self.labels)
+        return native(self.rubric, self.task, [(n, t) for n, t in blocks if isinstance(t, str)], self.labels)
 
 
 class NativePairs(PairwiseJudge):
     """A judge of pairs that asks in R3's words, by default in both orders."""
+
+    sees: tuple[str, ...] = ()  # type: ignore[assignment]
 
     def __init__(
         self, model: LanguageModel, rubric: Described, *, task: str = "", order: str = "both", **settings: Any
@@ -116,9 +120,9 @@ class NativePairs(PairwiseJudge):
         self.asker, self.rubric, self.task = NativeAsker(model, rubric, **settings), rubric, task
 
     def question(
-        self, ending: str, kind: str, criteria: tuple[Criterion, ...], blocks: list[tuple[str, str]]
+        self, ending: str, kind: str, criteria: tuple[Criterion, ...], blocks: list[tuple[str, Shown]]
     ) -> Question:
-        return native(self.rubric, self.task, blocks, self.labels)
+        return native(self.rubric, self.task, [(n, t) for n, t in blocks if isinstance(t, str)], self.labels)
 
 
 def native(rubric: Described, task: str, blocks: Sequence[tuple[str, str]], labels: Sequence[str]) -> Question:

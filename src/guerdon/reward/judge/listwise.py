@@ -32,7 +32,7 @@ from guerdon.feedback.messages import pack
 from guerdon.feedback.schema import Candidates
 from guerdon.generate.base import LanguageModel
 from guerdon.reward.base import Reward, Scores
-from guerdon.reward.judge import templates
+from guerdon.reward.judge import pointwise, templates
 from guerdon.reward.judge.asking import Asker, missing, total
 from guerdon.reward.judge.list_merging import (
     chance_among,
@@ -46,7 +46,7 @@ from guerdon.reward.judge.list_verdicts import GIVE, ListVerdict, read_list
 from guerdon.reward.judge.meta import MetaVote
 from guerdon.reward.judge.pairwise import lists_of
 from guerdon.reward.judge.place_bias import PlaceBias
-from guerdon.reward.judge.pointwise import grades, judge_fingerprint, untrusted
+from guerdon.reward.judge.pointwise import grades, judge_fingerprint
 from guerdon.reward.judge.standard import Standard, WrittenStandard
 
 
@@ -112,6 +112,11 @@ class ListwiseJudge(Reward):
     @property
     def name(self) -> str:  # type: ignore[override]
         return f"judge-{self.fingerprint}"
+
+    @property
+    def sees(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What its language model sees."""
+        return self.asker.model.sees
 
     @property
     def fingerprint(self) -> str:
@@ -226,7 +231,7 @@ class ListwiseJudge(Reward):
                         ending,
                         standard.kind,
                         standard.criteria,
-                        untrusted(heads, t, responses),
+                        pointwise.shown(heads, t, responses, self.sees),
                         self.labels,
                         unsure=False,
                         give=self.give,

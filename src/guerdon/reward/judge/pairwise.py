@@ -21,9 +21,9 @@ from guerdon.generate.base import LanguageModel
 from guerdon.reward.base import Reward, Scores
 from guerdon.reward.judge import templates
 from guerdon.reward.judge.asking import Asker, total
-from guerdon.reward.judge.pointwise import judge_fingerprint, untrusted
+from guerdon.reward.judge.pointwise import judge_fingerprint, shown
 from guerdon.reward.judge.standard import Criterion, Standard, WrittenStandard
-from guerdon.reward.judge.templates import Question
+from guerdon.reward.judge.templates import Question, Shown
 from guerdon.reward.judge.tournament import METHODS, tournaments
 
 ORDERS = ("both", "given")
@@ -96,19 +96,24 @@ class PairwiseJudge(Reward):
         return f"judge-{self.fingerprint}"
 
     @property
+    def sees(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What its language model sees."""
+        return self.asker.model.sees
+
+    @property
     def fingerprint(self) -> str:
         """Changes with the templates, the standard, how it asks, and the model."""
         return judge_fingerprint(self.asker, self.standard, self.order, str(self.ties), self.method)
 
     def question(
-        self, ending: str, kind: str, criteria: tuple[Criterion, ...], blocks: list[tuple[str, str]]
+        self, ending: str, kind: str, criteria: tuple[Criterion, ...], blocks: list[tuple[str, Shown]]
     ) -> Question:
         """The question about two responses, A and B; judges that ask in other words override it."""
         return templates.render("pairwise", ending, kind, criteria, blocks, self.labels, unsure=self.asker.unsure)
 
-    def blocks(self, candidates: Candidates, i: int, responses: list[tuple[str, Text]]) -> list[tuple[str, str]]:
+    def blocks(self, candidates: Candidates, i: int, responses: list[tuple[str, Text]]) -> list[tuple[str, Shown]]:
         """The named untrusted texts of question i; judges that show more override it."""
-        return untrusted(candidates, i, responses)
+        return shown(candidates, i, responses, self.sees)
 
     def position_bias(self) -> PositionBias:
         """Of all pairs asked in both orders so far."""

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from guerdon.errors import ConfigError
-from guerdon.feedback.messages import Text, as_text
+from guerdon.feedback.messages import Text, as_pieces, as_text, image_of
 from guerdon.feedback.schema import Candidates
 from guerdon.generate.base import LanguageModel
+from guerdon.generate.pictures import open_picture
 from guerdon.reward.base import Reward, Scores
 from guerdon.reward.judge import templates
 from guerdon.reward.judge.asking import Asker, total
 from guerdon.reward.judge.standard import Criterion, Standard, WrittenStandard
-from guerdon.reward.judge.templates import Question
+from guerdon.reward.judge.templates import Question, Shown
 
 SCALE = re.compile(r"(\d+)-(\d+)")
 
@@ -66,19 +67,24 @@ class PointwiseJudge(Reward):
         return f"judge-{self.fingerprint}"
 
     @property
+    def sees(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What its language model sees."""
+        return self.asker.model.sees
+
+    @property
     def fingerprint(self) -> str:
         """Changes with the templates, the standard, the scale, how it asks, and the model."""
         return judge_fingerprint(self.asker, self.standard, self.scale)
 
     def question(
-        self, ending: str, kind: str, criteria: tuple[Criterion, ...], blocks: list[tuple[str, str]]
+        self, ending: str, kind: str, criteria: tuple[Criterion, ...], blocks: list[tuple[str, Shown]]
     ) -> Question:
         """The question about one response, by some criteria; judges that ask in other words override it."""
         return templates.render("pointwise", ending, kind, criteria, blocks, self.labels, unsure=self.asker.unsure)
 
-    def blocks(self, candidates: Candidates, i: int, responses: list[tuple[str, Text]]) -> list[tuple[str, str]]:
+    def blocks(self, candidates: Candidates, i: int, responses: list[tuple[str, Text]]) -> list[tuple[str, Shown]]:
         """The named untrusted texts of question i; judges that show more override it."""
-        return untrusted(candidates, i, responses)
+        return shown(candidates, i, responses, self.sees)
 
     def score(self, candidates: Candidates) -> Scores:
         """Scores on the scale. ``detail``: rationale, votes, mass, and each criterion's score of a rubric."""
@@ -134,27 +140,47 @@ class PointwiseJudge(Reward):
 
 def untrusted(candidates: Candidates, i: int, responses: list[tuple[str, Any]]) -> list[tuple[str, str]]:
     """The named texts of a question: request, reference and criterion where there are some, the responses."""
-    blocks = [("request", as_text(candidates.prompts[i]))]
+    return [(name, text) for name, text in shown(candidates, i, responses, ()) if isinstance(text, str)]
+
+
+def shown(
+    candidates: Candidates, i: int, responses: list[tuple[str, Any]], sees: tuple[str, ...]
+) -> list[tuple[str, Shown]]:
+    """:func:`untrusted`, where ``sees`` has ``image`` with images in their places; elsewhere texts name them.
+
+    Raises
+    ------
+    FeedbackError
+        naming row and file, if an image cannot be shown (:func:`~guerdon.generate.pictures.open_picture`)
+    """
+    images = "image" in sees
+
+    def show(name: str, value: Text) -> Shown:
+        pieces = as_pieces(value) if images and not isinstance(value, str) else []
+        if all(isinstance(piece, str) for piece in pieces):
+            return as_text(value)
+        where = f"row {i + 1}, {name}"
+        return tuple(p if isinstance(p, str) else open_picture(image_of(p) or "", where) for p in pieces)
+
+    blocks: list[tuple[str, Shown]] = [("request", show("request", candidates.prompts[i]))]
     reference = candidates.reference[i] if candidates.reference is not None else None
     if reference is not None:
-        blocks.append(("reference answer", _plain(reference)))
+        chat = isinstance(reference, list) and all(isinstance(m, dict) and "role" in m for m in reference)
+        blocks.append(("reference answer", show("reference answer", reference) if chat else _plain(reference)))
     criterion = candidates.criterion[i] if candidates.criterion is not None else None
     if criterion:
         blocks.append(("criterion", criterion))
-    return blocks + [(name, as_text(response)) for name, response in responses]
+    return blocks + [(name, show(name, response)) for name, response in responses]
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(m, dict) and "role" in m for m in value):
-        return as_text(value)
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def judge_fingerprint(asker: Asker, standard: Standard | WrittenStandard, *more: str) -> str:
     """A short name for what a judge computes."""
     said = [templates.fingerprint(), standard.identity, asker.settings, _identity(asker.model), more]
+    said += [list(asker.model.sees), templates.PICTURED] if asker.model.sees else []
     return blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 

@@ -29,11 +29,11 @@ from guerdon.feedback.messages import pack
 from guerdon.feedback.schema import Candidates
 from guerdon.generate.base import LanguageModel
 from guerdon.reward.base import Reward, Scores
-from guerdon.reward.judge import templates
+from guerdon.reward.judge import pointwise, templates
 from guerdon.reward.judge.asking import missing, total
 from guerdon.reward.judge.meta import MetaVote
 from guerdon.reward.judge.pairwise import lists_of
-from guerdon.reward.judge.pointwise import grades, untrusted
+from guerdon.reward.judge.pointwise import grades
 from guerdon.reward.judge.principles_samples import Judged, Judgements, Sample, grades_schema, read_sample
 
 HOWS = ("auto", "json", "text", "boxed")
@@ -106,10 +106,16 @@ class PrincipledJudge(Reward):
         return f"judge-{self.fingerprint}"
 
     @property
+    def sees(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What its language model sees."""
+        return self.model.sees
+
+    @property
     def fingerprint(self) -> str:
         """Changes with the template, how it asks, and the model."""
         asked = [self.samples, self.rule, str(self.meta), self.scale, self.how, self.window, self.temperature]
         said = [templates.fingerprint(), TASK, self.model.identity, asked, self.seed, self.max_tokens]
+        said += [list(self.sees), templates.PICTURED] if self.sees else []
         return blake2b(json.dumps(said).encode(), digest_size=6).hexdigest()
 
     def score(self, candidates: Candidates) -> Scores:
@@ -163,14 +169,16 @@ class PrincipledJudge(Reward):
     def question(self, candidates: Candidates, shown: Sequence[int]) -> templates.Question:
         """The question about the responses at rows ``shown``, in that order."""
         named = [(f"response {place + 1}", candidates.responses[i]) for place, i in enumerate(shown)]
-        given = untrusted(candidates, shown[0], named)
-        blocks = [(name, templates.harmless(text)) for name, text in given]
-        texts = [text for _, text in given] + [text for _, text in blocks]
+        given = pointwise.shown(candidates, shown[0], named, self.sees)
+        blocks, pictures = templates.displayed(given)
+        texts = templates.raw_texts(given) + [text for _, text in blocks]
         fence, code = templates.codes(texts, f"principles/{self.how}/{self.scale}")
         values = {"fence": fence, "code": code, "blocks": blocks, "n": len(shown), "how": self.how}
         ends = {"low": self.labels[0], "high": self.labels[-1]}
-        body = templates._compiled(f"{templates.SYSTEM}\n\n{templates.SHOWN}{TASK}").render(**values, **ends)
-        return templates.Question([{"role": "user", "content": body.strip()}], code, tuple(self.labels))
+        system = templates.SYSTEM + templates.PICTURED * bool(pictures)
+        body = templates._compiled(f"{system}\n\n{templates.SHOWN}{TASK}").render(**values, **ends)
+        content = templates.content(body.strip(), pictures)
+        return templates.Question([{"role": "user", "content": content}], code, tuple(self.labels))
 
     def judgements(self, candidates: Candidates, rows: list[list[int]]) -> Judgements:
         """What the samples say of the responses at ``rows`` of each list, in the order they were drawn."""

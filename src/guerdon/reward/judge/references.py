@@ -96,7 +96,7 @@ class AgainstReference(Reward):
         if not clip > 0:
             raise ConfigError(f"clip={clip}: use a number above 0")
         self.judge, self.anchors, self.on, self.clip = judge, anchors, on, clip
-        self.reads = judge.reads
+        self.reads, self.sees = judge.reads, judge.sees
         self.name = f"{judge.name}-against-reference"
 
     def position_bias(self) -> Any:
@@ -161,7 +161,7 @@ class GroupReference(Reward):
         if redraw < 0:
             raise ConfigError(f"redraw={redraw}: use 0 or more")
         self.judge, self.extreme, self.redraw, self.seed = judge, extreme, redraw, seed
-        self.reads = judge.reads
+        self.reads, self.sees = judge.reads, judge.sees
         self.name = f"{judge.name}-against-group"
 
     def position_bias(self) -> Any:

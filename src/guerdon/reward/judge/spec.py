@@ -16,7 +16,7 @@ row's reference answer) or group (against a random response of the group). ``too
 before the verdict (:mod:`.tools`, with ``turns``, ``seconds`` and ``longest``). ``meta=REWARD`` chooses between votes;
 ``budget=tokens=2e6`` (or calls, or money with price_in and price_out) ends what a server is asked. Other options belong
 to the judge (``scale``, ``how``, ``votes``, ``order`` ...) or the language model (``cache``, ``concurrency``,
-``device`` ...). Values are percent-encoded, JSON or plain text.
+``device``, ``sees=image`` ...). Values are percent-encoded, JSON or plain text.
 """
 
 from __future__ import annotations

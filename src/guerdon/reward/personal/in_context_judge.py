@@ -22,6 +22,7 @@ from guerdon.generate.base import LanguageModel
 from guerdon.reward.base import Scores
 from guerdon.reward.judge.pairwise import PairwiseJudge
 from guerdon.reward.judge.standard import Standard, Standards, WrittenStandard
+from guerdon.reward.judge.templates import Shown
 from guerdon.reward.personal.in_context import PersonalPrompt, read_personas
 
 AS_THE_PERSON = """\
@@ -115,7 +116,7 @@ class PersonalJudge(PairwiseJudge):
             **asking,
         )
 
-    def blocks(self, candidates: Candidates, i: int, responses: list[tuple[str, Text]]) -> list[tuple[str, str]]:
+    def blocks(self, candidates: Candidates, i: int, responses: list[tuple[str, Text]]) -> list[tuple[str, Shown]]:
         """What is known of the person, then the request and the responses."""
         user = candidates.user[i] if candidates.user is not None else None
         known = self.people.get(user) if user is not None else None
