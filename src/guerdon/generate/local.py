@@ -8,7 +8,7 @@ it is, before temperature and top_p.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -41,6 +41,10 @@ ROWS = 1024
 """Tokens whose probabilities over the whole vocabulary are computed at once."""
 
 
+Guide = Callable[[Sequence[Text]], Any]
+"""Makes the transformers LogitsProcessor of a batch whose rows answer these prompts."""
+
+
 class LocalModel(Checkpoint, LanguageModel):
     """A causal language model on this machine; the options are those of :class:`Checkpoint`."""
 
@@ -53,9 +57,13 @@ class LocalModel(Checkpoint, LanguageModel):
         *,
         sampling: Sampling | None = None,
         schema: Mapping[str, Any] | None = None,
+        guide: Guide | None = None,
         **settings: Any,
     ) -> Replies:
-        """See :meth:`LanguageModel.generate`; at most 256 tokens where ``max_tokens`` is not given."""
+        """See :meth:`LanguageModel.generate`; at most 256 tokens where ``max_tokens`` is not given.
+
+        guide  what changes the scores of the next tokens before one is drawn; log-probabilities are then the changed
+        """
         from guerdon.generate.drawing import uniforms
 
         begin = time.perf_counter()
@@ -88,7 +96,14 @@ class LocalModel(Checkpoint, LanguageModel):
             part = batch.rows
             for row, reply in zip(
                 part,
-                self._draw([tokens[work[r][0]] for r in part], numbers[part], chosen, steps, schema),
+                self._draw(
+                    [tokens[work[r][0]] for r in part],
+                    numbers[part],
+                    chosen,
+                    steps,
+                    schema,
+                    [] if guide is None else [guide([prompts[work[r][0]] for r in part])],
+                ),
                 strict=True,
             ):
                 i, draw = work[row]
@@ -110,6 +125,7 @@ class LocalModel(Checkpoint, LanguageModel):
         sampling: Sampling,
         steps: int,
         schema: Mapping[str, Any] | None,
+        guides: list[Any],
     ) -> list[Reply]:
         """One batch, padded on the left."""
         from transformers import LogitsProcessorList, StoppingCriteriaList
@@ -130,7 +146,7 @@ class LocalModel(Checkpoint, LanguageModel):
                 attention_mask=torch.from_numpy(mask).to(self.device),
                 max_new_tokens=steps,
                 do_sample=False,
-                logits_processor=LogitsProcessorList([drawing]),
+                logits_processor=LogitsProcessorList([*guides, drawing]),
                 stopping_criteria=StoppingCriteriaList(stops),
             )[:, longest:].cpu().numpy()  # fmt: skip
         logprob = torch.stack(drawing.logprob, dim=1).double().numpy()
