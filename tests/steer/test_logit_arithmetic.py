@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from tiny_models import tiny_causal_lm
 
 from guerdon.errors import ConfigError
 from guerdon.generate.continuations import Continuations
 from guerdon.generate.local import LocalModel
 from guerdon.steer.logit_arithmetic import Guided, LogitArithmetic, Term, Voice
 from guerdon.worlds.language.personas import Personas
+from tiny_models import tiny_causal_lm
 
 PROMPTS = ["Say hello", [{"role": "user", "content": "Count to three, please"}]]
 
@@ -120,7 +120,9 @@ def test_likelihoods_are_those_of_what_is_drawn(words: tuple[Personas, LocalMode
     told = guided.loglikelihood(prompts, [str(t) for t in drawn.text])
     assert told.status == ["scored", "scored"]
     for given, tokens in zip(drawn.logprobs, told.tokens, strict=True):
-        assert given is not None and tokens is not None and len(tokens) == len(given.logprob) > 0
+        assert given is not None
+        assert tokens is not None
+        assert len(tokens) == len(given.logprob) > 0
         np.testing.assert_allclose(tokens, given.logprob, atol=1e-4)
 
 
