@@ -62,7 +62,9 @@ def test_kept_keys_and_values_change_nothing_even_when_a_text_is_taken_back(
     reader = Continuations(base, prompts)
     rng = np.random.default_rng(0)
     text = torch.from_numpy(rng.integers(5, 40, (2, 9)))
-    for upto, last in ((0, 1), (1, 1), (2, 1), (6, 4), (4, 2), (9, 9), (3, 1), (3, 1)):
+    for upto, last in ((0, 1), (1, 1), (2, 1), (6, 4), (4, 2), (9, 9), (3, 1), (3, 1), (8, 1), (7, 1)):
+        if upto == 7:
+            text[:, 2] = torch.tensor([8, 6])  # in place, long after it was read
         if upto == 4:
             text[:, 3] = torch.tensor([7, 9])  # a rejected draft: another token there
         found = reader.logits(text[:, :upto], last)

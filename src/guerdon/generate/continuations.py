@@ -62,7 +62,7 @@ class Continuations:
                 use_cache=True,
                 logits_to_keep=last,
             )
-        self._cache, self.written = out.past_key_values, written
+        self._cache, self.written = out.past_key_values, written.clone()  # its owner may write on in place
         self.computed += int(mask[:, start:].sum())
         return out.logits[:, -last:].float()
 
