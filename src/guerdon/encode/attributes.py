@@ -198,7 +198,8 @@ class AttributeTexts:
         tokenizer = self.tokenizer
         with self._lock, quiet():
             if getattr(tokenizer, "chat_template", None):
-                messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
+                messages = [{"role": "system", "content": system}] if system else []  # "": no system prompt
+                messages.append({"role": "user", "content": prompt})
                 text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
                 ids = tokenizer(text, add_special_tokens=False)["input_ids"]
             else:

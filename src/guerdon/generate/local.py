@@ -8,7 +8,7 @@ it is, before temperature and top_p.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -40,6 +40,10 @@ ROWS = 1024
 """Tokens whose probabilities over the whole vocabulary are computed at once."""
 
 
+Guide = Callable[[Sequence[Text]], Any]
+"""Makes the transformers LogitsProcessor of a batch whose rows answer these prompts."""
+
+
 class LocalModel(Checkpoint, LanguageModel):
     """A causal language model on this machine; the options are those of :class:`Checkpoint`."""
 
@@ -52,9 +56,13 @@ class LocalModel(Checkpoint, LanguageModel):
         *,
         sampling: Sampling | None = None,
         schema: Mapping[str, Any] | None = None,
+        guide: Guide | None = None,
         **settings: Any,
     ) -> Replies:
-        """See :meth:`LanguageModel.generate`; at most 256 tokens where ``max_tokens`` is not given."""
+        """See :meth:`LanguageModel.generate`; at most 256 tokens where ``max_tokens`` is not given.
+
+        guide  what changes the scores of the next tokens before one is drawn; log-probabilities are then the changed
+        """
         from guerdon.generate.drawing import uniforms
 
         begin = time.perf_counter()
@@ -87,7 +95,9 @@ class LocalModel(Checkpoint, LanguageModel):
         for batch in self._batches(lengths, shown):
             part = batch.rows
             given, seen = [tokens[work[r][0]] for r in part], [shown[r] for r in part]
-            for row, reply in zip(part, self._draw(given, seen, numbers[part], chosen, steps, schema), strict=True):
+            guides = [] if guide is None else [guide([prompts[work[r][0]] for r in part])]
+            drawn = self._draw(given, seen, numbers[part], chosen, steps, schema, guides)
+            for row, reply in zip(part, drawn, strict=True):
                 i, draw = work[row]
                 for copy in range(copies):
                     rows[i * n + draw + copy] = reply
@@ -108,6 +118,7 @@ class LocalModel(Checkpoint, LanguageModel):
         sampling: Sampling,
         steps: int,
         schema: Mapping[str, Any] | None,
+        guides: list[Any],
     ) -> list[Reply]:
         """One batch, padded on the left; ``texts`` are the rendered prompts."""
         from transformers import LogitsProcessorList, StoppingCriteriaList
@@ -128,7 +139,7 @@ class LocalModel(Checkpoint, LanguageModel):
                 attention_mask=torch.from_numpy(mask).to(self.device),
                 max_new_tokens=steps,
                 do_sample=False,
-                logits_processor=LogitsProcessorList([drawing]),
+                logits_processor=LogitsProcessorList([*guides, drawing]),
                 stopping_criteria=StoppingCriteriaList(stops),
                 **self._beside(texts, [len(prompt) for prompt in prompts], left=True),
             )[:, longest:].cpu().numpy()  # fmt: skip
