@@ -1,11 +1,16 @@
 """RMB: pairs and best-of-n over real scenarios, where the best of a list must beat every loser.
 
-The definitions are checked on the real set with rules whose figures are known; that best-of-n accuracy says what a
+The definitions are checked on the published result file of a reward model and on the real set with rules whose figures
+are known; to the card's digits where the data are those that the card measured. That best-of-n accuracy says what a
 reward is worth for best-of-n sampling is checked in a small world: twelve rewards of graded noise, a generator whose
 utilities are known, and the true utility of the response that each reward picks from eight.
 """
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -15,10 +20,11 @@ from guerdon.bench.suites.run import run
 from guerdon.feedback.messages import as_text
 from guerdon.feedback.schema import Judgement
 from guerdon.feedback.star import Feedback
-from guerdon.papers.frame import Budget, Claim, Row, at_least, real_data, within
+from guerdon.papers.frame import Budget, Claim, Row, at_least, at_most, real_data, within
 from guerdon.papers.index import paper
 from guerdon.reward.base import Function, Reward
 from guerdon.reward.baselines import Length, Random
+from guerdon.reward.recorded import open_recorded
 from guerdon.reward.registry import model
 from guerdon.worlds.pool import Pool
 
@@ -33,19 +39,60 @@ LENGTH = {
     "best-of-n, harmlessness": 0.364,
 }
 """What the longer response wins of the four parts of the whole set."""
+MEASURED = (8456 + 6087, 2109 + 1677)
+"""Pairs and lists that those figures are of: all lists, and the pairs of 46 of the 49 scenarios."""
+RESULTS = "eval/result"
+ARMO, TIED = 0.79505, 12
+"""Accuracy and ties of the result file that is published, 849 pairs of one scenario."""
 
 
 def check(budget: Budget) -> Claim:
-    """Checks 2 to 4 of the card."""
-    rows = [best_of_n(budget)]
-    left = ["check 1: the published result file of one reward model is not at hand"]
+    """The checks of the card; 1 to 3 where their data are at hand."""
+    rows, left = [], []
     folder = real_data("rmb")
+    files = sorted((folder / RESULTS).glob("*_result.json")) if folder else []
+    if files:
+        rows.append(parity(files[0]))
+    else:
+        left.append("check 1: the published result file of one reward model, which is not at hand")
     if folder is None:
         left.append("checks 2 and 3: the real set, which is not at hand")
     else:
         data = RMB.feedback(folder)
-        rows = [definitions(data), characters(budget, data), scenarios(budget, data), *rows]
-    return Claim(PAPER.slug, rows, left=tuple(left))
+        rows += [definitions(data), characters(budget, data), scenarios(budget, data)]
+    return Claim(PAPER.slug, [*rows, best_of_n(budget)], left=tuple(left))
+
+
+def parity(file: Path) -> Row:
+    """Check 1: the suite on the scores of a published result file, by the ids in it; no texts are needed."""
+    stated = json.loads(file.read_text(encoding="utf-8"))
+    pairs = Feedback.of(
+        Judgement(row["pair_uid"], ("chosen", "reject"), (1.0, 0.0), subset=row["category_path"], id=row["pair_uid"])
+        for row in stated
+    )
+    found = run(open_recorded(file), RMB, pairs, baselines=(), bootstrap=0)
+    ours, theirs = found.items["credit"], [row["is_correct"] for row in stated]
+    tied = [row["is_correct"] for row in stated if row["chosen_reward"] == row["reject_reward"]]
+    figures = {
+        "accuracy": [found.headline[1].value],
+        "the file's own": [float(np.mean(theirs))],
+        "the card's": [ARMO],
+        "pairs told otherwise than in the file": [float(np.sum(np.asarray(ours) != np.asarray(theirs)))],
+        "tied pairs": [float(found.facts["tied duels"])],
+        "the card's tied pairs": [float(TIED)],
+        "tied pairs that count as won": [float(sum(tied))],
+    }
+    return Row(
+        f"1 parity with the published result file of {file.name.removesuffix('_result.json')}",
+        figures,
+        [
+            within("accuracy", 5e-6, of="the card's"),
+            within("accuracy", 1e-9, of="the file's own"),
+            at_most("pairs told otherwise than in the file", 0.0),
+            within("tied pairs", 0.0, of="the card's tied pairs"),
+            at_most("tied pairs that count as won", 0.0),
+        ],
+    )
 
 
 def definitions(data: Feedback) -> Row:
@@ -53,28 +100,24 @@ def definitions(data: Feedback) -> Row:
     longer = run(Length(), RMB, data, baselines=(), bootstrap=0).figures
     coin = run(Random(seed=0), RMB, data, baselines=(), bootstrap=0).figures
     figures = {name: [longer[name].value] for name in LENGTH}
-    figures |= {f"whole set: {name}": [value] for name, value in LENGTH.items()}
+    figures |= {f"card: {name}": [value] for name, value in LENGTH.items()}
     figures["coin, pairs"] = [float(np.mean([coin[n].value for n in LENGTH if n.startswith("pairs")]))]
     figures["coin, best-of-n"] = [float(np.mean([coin[n].value for n in LENGTH if n.startswith("best")]))]
     figures["a half"], figures["one in 1 + n"] = [0.5], [0.31]
+    pairs = len(pairs_of(data)[0])
+    same = (pairs, len(data) - pairs) == MEASURED
+    other = {"was": 0.002, "why": "other conversations than the card measured (set with the gaps in view)"}
+    tolerance: dict[str, Any] = {"tolerance": 0.002} if same else {"tolerance": 0.012, **other}
     return Row(
         "2 definitions: the longer response",
         figures,
         [
-            *(
-                within(
-                    name,
-                    0.012,
-                    of=f"whole set: {name}",
-                    was=0.002,
-                    why="conversations are missing here that the card measured (set with the gaps in view)",
-                )
-                for name in LENGTH
-            ),
+            *(within(name, of=f"card: {name}", **tolerance) for name in LENGTH),
             within("coin, pairs", 0.02, of="a half"),
             within("coin, best-of-n", 0.02, of="one in 1 + n"),
         ],
         unit="accuracy",
+        note=f"{pairs:,} pairs and {len(data) - pairs:,} lists" + (", as the card" if same else ""),
     )
 
 

@@ -12,6 +12,7 @@
 ``implicit:MODEL?opt=...``  a reward read off a language model's likelihoods, ``implicit:hf:PATH?question=...``,
                             ``implicit:hf:PATH?by=follow-up``, ``implicit:hf:STRONG?weak=hf:WEAK``
                             (:mod:`guerdon.reward.implicit.spec`)
+``scores:FILE``             scores or verdicts made elsewhere, from a file (:mod:`guerdon.reward.recorded`)
 ``package.module:object``   a Reward, a class or function that makes one, a function ``(prompt, response) -> float``,
                             or a TRL reward function ``(completions, ...) -> list``
 =========================== =====================================================================================
@@ -24,17 +25,16 @@ import inspect
 import json
 import os
 import re
-import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 from guerdon.errors import ConfigError, ModelError
+from guerdon.own_code import own_module
 from guerdon.reward.base import Function, Reward
 
 MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-SCHEMES = ("hf:", "rule:", "judge:", "implicit:")
-KINDS = "a directory, hf:org/name, rule:NAME, judge:MODEL, implicit:MODEL, or package.module:object"
+SCHEMES = ("hf:", "rule:", "judge:", "implicit:", "scores:")
+KINDS = "a directory, hf:org/name, rule:NAME, judge:MODEL, implicit:MODEL, scores:FILE, or package.module:object"
 
 
 def load(spec: str | os.PathLike[str] | Reward, *, verify: bool = True) -> Reward:
@@ -70,11 +70,18 @@ def load(spec: str | os.PathLike[str] | Reward, *, verify: bool = True) -> Rewar
         from guerdon.reward.implicit.spec import open_implicit
 
         return open_implicit(rest)
+    if sep and scheme == "scores":
+        from guerdon.reward.recorded import open_recorded
+
+        return open_recorded(rest)
     if MODULE.fullmatch(text):
         return _object(text)
     if path.is_file():
         raise ConfigError(f"{text} is a file; a reward is {KINDS}")
-    raise ConfigError(f"no reward at {text!r}; give {KINDS}")
+    from guerdon.reward.verify.rule import RULES
+
+    meant = f" (did you mean rule:{text}?)" if text.partition("?")[0] in RULES else ""
+    raise ConfigError(f"no reward at {text!r}{meant}; give {KINDS}")
 
 
 def fingerprint(spec: str | os.PathLike[str]) -> str:
@@ -92,13 +99,15 @@ def fingerprint(spec: str | os.PathLike[str]) -> str:
         from guerdon.reward.implicit.spec import implicit_digest
 
         digest.update(implicit_digest(text.removeprefix("implicit:")).encode())
-    path = Path(text.removeprefix("hf:"))
+    path = Path(text.removeprefix("hf:").removeprefix("scores:"))
     files: list[Path] = []
     if path.is_dir():
         digest = hashlib.sha256()  # a moved model is the same model
         files = sorted(file for file in path.rglob("*") if file.is_file() and file.name != "README.md")
+    elif text.startswith("scores:") and path.is_file():
+        files = [path]
     elif MODULE.fullmatch(text) and not text.startswith(SCHEMES):
-        file = getattr(_module(text.partition(":")[0]), "__file__", None)
+        file = getattr(own_module(text.partition(":")[0], f"reward {text!r}"), "__file__", None)
         files = [Path(file)] if file else []
     for file in files:
         stat = file.stat()
@@ -131,20 +140,9 @@ def _classifier(name: str, verify: bool) -> Reward:
     return SequenceClassifierReward(name, verify=verify)
 
 
-def _module(name: str) -> Any:
-    if os.getcwd() not in sys.path:  # as python -m does; the guerdon script does not
-        sys.path.insert(0, os.getcwd())
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not name.startswith(error.name):
-            raise  # the module was found; one that it imports was not
-        raise ConfigError(f"no module {name!r}; give package.module:object, importable from here") from None
-
-
 def _object(text: str) -> Reward:
     module, _, attribute = text.partition(":")
-    found: Any = _module(module)
+    found: Any = own_module(module, f"reward {text!r}")
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise ConfigError(f"{module} has no {attribute!r}")

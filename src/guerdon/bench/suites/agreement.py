@@ -1,6 +1,7 @@
 """Agreement with people's verdicts: Auto-J, PandaLM, MT-bench, JudgeBench, LLMBar, IFBench, QA feedback.
 
-Pairs that people call a tie have no right side and are no item. A tie of two scores is half.
+Pairs that people call a tie have no right side and are no item. A tie of two scores is half, but lost in JudgeBench,
+whose authors count a pair as right only if the verdicts in both orders together are for the right side.
 
 References
 ----------
@@ -34,6 +35,30 @@ from guerdon.feedback.star import Feedback
 def macro(cells: Cells) -> Table:
     """The mean over all items, and the mean over the subsets."""
     return {"overall": cells.micro(), "by subset": cells.macro()}
+
+
+def by_response_model(cells: Cells) -> Table:
+    """JudgeBench: the pairs of each model that wrote the responses, the larger set first; sets are not pooled."""
+    sets = {name.rpartition("/")[0]: 0.0 for name in cells.subsets}
+    for name, items in zip(cells.subsets, cells.items[0], strict=True):
+        sets[name.rpartition("/")[0]] += items
+    found = sorted(sets, key=lambda name: -sets[name])
+    return {name or "overall": cells.where(lambda s, n=name: s.rpartition("/")[0] == n).micro() for name in found}
+
+
+NATURAL = "Natural"
+ADVERSARIAL = ("Neighbor", "GPTInst", "GPTOut", "Manual")
+
+
+def by_family(cells: Cells) -> Table:
+    """LLMBar: the mean of its five subsets, Natural, the mean of the four adversarial ones; other sets apart."""
+    mine = cells.where(lambda s: s in (NATURAL, *ADVERSARIAL))
+    others = {name: cells.where(lambda s, n=name: s == n).micro() for name in cells.subsets if name not in mine.subsets}
+    if not mine.subsets:
+        return {"by subset": cells.macro(), **others}
+    parts = {"natural": (NATURAL,), "adversarial": ADVERSARIAL}
+    found = {name: mine.where(lambda s, m=members: s in m) for name, members in parts.items()}
+    return {"overall": mine.macro(), **{name: part.macro() for name, part in found.items() if part.subsets}, **others}
 
 
 def majority(paths: Sequence[Path]) -> Feedback:
@@ -114,8 +139,19 @@ def answers(paths: Sequence[Path]) -> Feedback:
     return Feedback.of(judged)
 
 
+CATEGORIES = {
+    "mmlu-pro": "knowledge",
+    "livebench-reasoning": "reasoning",
+    "livebench-math": "math",
+    "livecodebench": "coding",
+}
+"""What the source of a JudgeBench question begins with, and the category of the paper's tables."""
+
+
 def judge_bench(paths: Sequence[Path]) -> Feedback:
-    """JudgeBench: ``question, response_A, response_B, label`` A>B or B>A; the source of a question is its subset."""
+    """JudgeBench: ``question, response_A, response_B, label`` A>B or B>A; the subset is the model that wrote the
+    responses and the category of the question's source.
+    """
     judged = []
     for file, number, row in rows_of(paths):
         where = (file, number)
@@ -124,14 +160,26 @@ def judge_bench(paths: Sequence[Path]) -> Feedback:
         if label not in ("A>B", "B>A"):
             raise FeedbackError(f"{file}:{number}: label: {label!r:.20} is neither A>B nor B>A; mend the row")
         grades = (1.0, 0.0) if label == "A>B" else (0.0, 1.0)
-        source = str(row.get("source", ""))
-        subset = "knowledge" if source.startswith("mmlu-pro") else source.removeprefix("livebench-") or None
-        judged.append(Judgement(value_of(row, "question", str, where), texts, grades, subset=subset))
+        source = str(row.get("source") or "other")
+        category = next((name for start, name in CATEGORIES.items() if source.startswith(start)), source)
+        writer = row.get("response_model")
+        judged.append(
+            Judgement(
+                value_of(row, "question", str, where),
+                texts,
+                grades,
+                subset=f"{writer}/{category}" if writer else category,
+                id=str(row["pair_id"]) if "pair_id" in row else None,
+            )
+        )
     return Feedback.of(judged)
 
 
 def llm_bar(paths: Sequence[Path]) -> Feedback:
-    """LLMBar: ``input, output_1, output_2, label`` 1 or 2; the subset is the row's, or the name of its folder."""
+    """LLMBar: ``input, output_1, output_2, label`` 1 or 2; the subset is the row's, or the name of its folder.
+
+    The published folder also holds three processed sets and five of a case study, in the same layout.
+    """
     judged = []
     for file, number, row in rows_of(paths):
         where = (file, number)
@@ -180,21 +228,20 @@ MT_BENCH = Suite(
 JUDGE_BENCH = Suite(
     name="judgebench",
     what="JudgeBench: pairs where one answer is objectively right: knowledge, reasoning, mathematics, code",
-    source="get data/*.jsonl from https://github.com/ScalerLab/JudgeBench and put them there",
-    files=("judgebench*.jsonl*|*response_model=*.jsonl",),
+    source="clone https://github.com/ScalerLab/JudgeBench there, or put its data/*.jsonl there",
+    files=("judgebench*.jsonl*|*response_model=*.jsonl|data/*response_model=*.jsonl",),
     read=judge_bench,
-    rule="half",
-    summary=macro,
+    summary=by_response_model,
     paper="arXiv:2410.12784",
 )
 LLM_BAR = Suite(
     name="llmbar",
     what="LLMBar: which of two outputs follows the instruction, natural and adversarial",
-    source="get Dataset/**/dataset.json from https://github.com/princeton-nlp/LLMBar and put them there",
+    source="clone https://github.com/princeton-nlp/LLMBar there, or put its folder Dataset there",
     files=("llmbar*.jsonl*|**/dataset.json",),
     read=llm_bar,
     rule="half",
-    summary=macro,
+    summary=by_family,
     paper="arXiv:2310.07641",
 )
 IF_BENCH = Suite(

@@ -91,12 +91,15 @@ def _level(subset: str) -> str:
 RM_BENCH = Suite(
     name="rm-bench",
     what="RM-Bench: right against wrong in three styles each; easy, normal, hard",
-    source="get data/*_filtered.json from https://github.com/THU-KEG/RM-Bench and put them there",
-    files=("rm_bench*.jsonl*|rm-bench*.jsonl*|total_dataset.json|*_filtered.json",),
+    source="clone https://github.com/THU-KEG/RM-Bench there, or put its data/*_filtered.json there",
+    files=(
+        "rm_bench*.jsonl*|rm-bench*.jsonl*|total_dataset.json|*_filtered.json|data/total_dataset.json|data/*_filtered.json",
+    ),
     format="rm-bench",
     unit="duel",
     summary=summary,
     subset=style_cells,
     matrix=STYLES,
     paper="arXiv:2410.16184",
+    notes=("where domains are missing from the data, the overall figure is over those at hand",),
 )

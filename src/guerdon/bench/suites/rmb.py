@@ -11,6 +11,7 @@ Zhou et al. 2024. RMB: Comprehensively Benchmarking Reward Models in LLM Alignme
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,25 +32,27 @@ SCENARIOS = 49
 def read(paths: Sequence[Path]) -> Feedback:
     """Pairs and best-of-n together, from one line a conversation or from the published folders."""
     if all(path.suffix != ".json" for path in paths):
-        both = [read_files([path], name) for path in paths for name in ("rmb-pairwise", "rmb-bon")]
-        return Feedback.concatenate(both)
+        parts = [read_files([path], name) for path in paths for name in ("rmb-pairwise", "rmb-bon")]
+        return Feedback.concatenate(parts)
     kinds = {"Pairwise_set": "rmb-pairwise", "BoN_set": "rmb-bon"}
-    parts = []
+    parts, said = [], []
     for folder, name in kinds.items():
         mine = [path for path in paths if folder in path.parts]
         if mine:
             parts.append(read_files(mine, name))
-    return Feedback.concatenate(parts)
+            said.append(f"{len(mine)} of {SCENARIOS} scenarios in {folder}")
+    whole = Feedback.concatenate(parts)
+    # a note on each of so many files says nothing that the count does not
+    return replace(whole, notes=(*said, *(n for n in whole.notes if not n.startswith("read "))))
 
 
 def summary(cells: Cells) -> Table:
     """The mean of the four parts, each of them, and the same by scenario."""
-    out, macro, scenarios = {}, {}, 0
+    out, macro = {}, {}
     for name, start in PARTS.items():
         part = cells.where(lambda s, start=start: s.startswith(start))
         if part.subsets:
             out[name], macro[f"{name}, by scenario"] = part.micro(), part.macro()
-            scenarios += len(part.subsets)
     if not out:
         return {"overall": cells.micro()}
     return {"overall": np.mean(list(out.values()), axis=0), **out, **macro}

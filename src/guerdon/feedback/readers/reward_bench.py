@@ -29,17 +29,23 @@ def _lists(sample: Sample) -> bool:
     )
 
 
+def _styles(sample: Sample) -> bool:
+    """Three responses a side: of RM-Bench's files only that of the chat domain has columns that RewardBench 2 lacks."""
+    sides = [row.get(side) for row in sample.rows for side in ("chosen", "rejected")]
+    return all(isinstance(side, list) and len(side) == 3 for side in sides)
+
+
 REWARDBENCH_2 = Format(
     "rewardbench-2",
     "RewardBench 2: prompt with lists of right and wrong responses",
     ("prompt", "chosen", "rejected"),
-    lambda s: _lists(s) and not s.has("error_key"),
+    lambda s: _lists(s) and not _styles(s),
     judgements,
 )
 RM_BENCH = Format(
     "rm-bench",
     "RM-Bench: prompt with right and wrong responses in three styles each",
-    ("prompt", "chosen", "rejected", "error_key"),
-    lambda s: _lists(s) and s.has("error_key"),
+    ("prompt", "chosen", "rejected"),
+    lambda s: _lists(s) and _styles(s),
     judgements,
 )
