@@ -39,7 +39,7 @@ def check(budget: Budget) -> Claim:
         ]
         return Claim(
             PAPER.slug, [exactness(budget), heard(models), cached(models), lengths(models)],
-            left=("models of 8B parameters and reward models as judges of the texts: not at hand",),
+            note="models of 8B parameters, and reward models as judges of what they write, are not at hand",
         )  # fmt: skip
 
 
