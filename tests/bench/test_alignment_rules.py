@@ -13,11 +13,8 @@ from guerdon.bench.alignment_rules import (
     Box,
     attributes,
     clip_score,
-    confidence,
-    contrasts,
     counted,
     distinct,
-    ensemble,
     numbers,
     overlap,
     phrases,
@@ -29,6 +26,7 @@ from guerdon.bench.alignment_rules import (
 )
 from guerdon.errors import ConfigError, FeedbackError
 from guerdon.papers.t2i_compbench import boxes_of, twin
+from guerdon.reward.contrastive import confidence, contrasts, ensemble
 
 BOX = Box(0, 0, 100, 100)
 LISTS = ("spatial_val", "numeracy_val", "new_objects")

@@ -251,6 +251,8 @@ def test_the_command_reads_feedback_and_candidates(tmp_path: Path) -> None:
     assert bad.code == 2
     assert "neither feedback" in bad.err
     assert guerdon("attack", "rule:length", "--report", "x.txt").code == 2
+    inside = guerdon("attack", "rule:length", "--limit", 2, "--report", tmp_path / "bad.jsonl" / "x.html")
+    assert (inside.code, "cannot be written" in inside.err) == (2, True), inside.err
     assert guerdon("attack", "rule:length", "--threshold", 1, "--against-honest").code == 2
     assert guerdon("attack", "rule:length", "--keys", tmp_path / "none.txt").code == 2
 

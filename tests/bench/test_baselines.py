@@ -6,6 +6,7 @@ import pytest
 from guerdon.bench.agreement import majority_of_others
 from guerdon.bench.baselines import AsNobody, Length, Majority, make_baselines
 from guerdon.bench.overlap import overlap
+from guerdon.errors import ConfigError
 from guerdon.feedback.schema import Candidates, Judgement
 from guerdon.feedback.star import Feedback
 from guerdon.reward.baselines import Random
@@ -82,6 +83,11 @@ def test_as_nobody_hides_who_asks(world, fake_personal):
     texts = Candidates(["p"] * 4, [world.text(i) for i in range(4)], user=[person] * 4)
     assert np.allclose(AsNobody(reward).score(texts).value, world.utility[:4] @ world.mean)
     assert not np.allclose(reward.score(texts).value, AsNobody(reward).score(texts).value)
+
+
+def test_a_misspelt_baseline_is_refused(fixed):
+    with pytest.raises(ConfigError, match="baseline 'lenght' is unknown; use some of length, majority"):
+        make_baselines(fixed({}), None, ("lenght",))
 
 
 def test_what_can_be_had_without_training_feedback(world, fake_personal, fixed):

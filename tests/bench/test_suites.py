@@ -12,8 +12,9 @@ from guerdon.bench.significance import detectable, holm, mcnemar
 from guerdon.bench.suites.compare import compare
 from guerdon.bench.suites.items import ask, credits, duels_of
 from guerdon.bench.suites.registry import SUITES, suite
+from guerdon.bench.suites.result import SuiteResult, from_dict
 from guerdon.bench.suites.reward_bench import COUNTS, PRIOR, SECTIONS, summary
-from guerdon.bench.suites.run import SuiteResult, from_dict, run
+from guerdon.bench.suites.run import run
 from guerdon.bench.suites.suite import Cells, Suite
 from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.schema import Candidates, Judgement
@@ -294,6 +295,9 @@ def test_results_of_other_data_or_twice_the_same_are_not_compared() -> None:
         compare(suite("rewardbench"), [first, first])
     with pytest.raises(ConfigError, match="no result of guerdon bench"):
         from_dict({"accuracy": 1}, "x.json")
+    for damage in ({"figures": None}, {"baselines": []}, {"items": {**first.items, "credit": [1.0]}}):
+        with pytest.raises(ConfigError, match=r"x.json is a damaged result .*; measure again"):
+            from_dict(first.to_dict() | damage, "x.json")
     assert second.reward == "b"
 
 

@@ -70,6 +70,24 @@ def test_a_study_takes_settings_and_refuses_what_it_does_not_know(probes: Path, 
         assert (wrong.code, said in wrong.err) == (2, True), wrong.err
 
 
+def test_a_suite_of_ones_own_is_measured_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_suites.py").write_text(
+        "from guerdon.bench.suites.suite import Suite\n"
+        "GREETINGS = Suite('greetings', 'which greeting is friendlier', 'write greetings.jsonl', ('greetings.jsonl',))",
+        encoding="utf-8",
+    )
+    row = {"prompt": "hello", "chosen": "good morning", "rejected": "what"}
+    (tmp_path / "greetings.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for rule in ("length", "repetition"):
+        done = guerdon("bench", f"rule:{rule}", "own_suites:GREETINGS", "--data", ".", "--report", rule)
+        assert done.code == 0, done.err
+    compared = guerdon("bench", "compare", "length", "repetition")
+    assert (compared.code, "p (Holm)" in compared.err) == (0, True), compared.err
+    unwritable = guerdon("bench", "compare", "length", "repetition", "--report", "greetings.jsonl")
+    assert (unwritable.code, "cannot be written" in unwritable.err) == (2, True), unwritable.err
+
+
 def test_mistakes_get_one_line(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GUERDON_DATA", raising=False)
     for words, said in (

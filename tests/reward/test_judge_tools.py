@@ -305,8 +305,10 @@ def test_a_registry_that_says_what_is_wrong(tmp_path: Path) -> None:
         open_tools(f"search={tmp_path / 'none.txt'}")
     with pytest.raises(ConfigError, match="name one or more"):
         open_tools("")
-    with pytest.raises(ConfigError, match="no such object"):
+    with pytest.raises(ConfigError, match=r"no module 'no_such_package\.module', importable from here"):
         open_tools("no_such_package.module:thing")
+    with pytest.raises(ConfigError, match="no such object"):
+        open_tools("json:thing")
     with pytest.raises(ConfigError, match="no JSON type 'text'"):
         tool(arguments={"type": "object", "properties": {"a": {"type": "text"}}})(breaks)
     either = tool(arguments={"type": "object", "properties": {"a": {"type": ["string", "null"]}}})(says_it)

@@ -6,15 +6,15 @@ answerer, a detector or a reward model gave.
 * attributes: the product over noun phrases of P(yes) to "PHRASE?", not one question about the whole prompt [1]_;
 * spatial relations: places of two boxes' centres, less where they overlap much [1]_;
 * numeracy: an object found is half of it, its exact count the other half [1]_;
-* actions: CLIPScore, the cosine of given embeddings [1]_ [3]_;
-* three in one: the mean of those that apply [1]_;
-* confidence: the softmax share of the prompt's score among contrastive prompts [2]_.
+* actions: CLIPScore, the cosine of given embeddings [1]_ [2]_;
+* three in one: the mean of those that apply [1]_.
+
+The share of a prompt's score among contrastive prompts (TextNorm) is :mod:`guerdon.reward.contrastive`.
 
 References
 ----------
 .. [1] Huang et al. 2023. T2I-CompBench. https://arxiv.org/abs/2307.06350
-.. [2] Kim et al. 2024. Confidence-aware reward optimization (TextNorm). https://arxiv.org/abs/2404.01863
-.. [3] Hessel et al. 2021. CLIPScore. https://arxiv.org/abs/2104.08718
+.. [2] Hessel et al. 2021. CLIPScore. https://arxiv.org/abs/2104.08718
 """
 
 from __future__ import annotations
@@ -244,34 +244,3 @@ def three_in_one(scores: Sequence[float | None]) -> float:
     if not given:
         raise FeedbackError("three in one: no metric applies")
     return float(np.mean(given))
-
-
-def confidence(score: np.ndarray, contrast: np.ndarray, temperature: float) -> np.ndarray:
-    """TextNorm: float64 [n] softmax share of ``score`` [n] among itself and ``contrast`` [n, k] at ``temperature``.
-
-    What depends on the image alone cancels. Shares of prompts with different k are not comparable.
-
-    Raises
-    ------
-    ConfigError
-        if the temperature is not positive or there is no contrastive prompt
-    """
-    if not temperature > 0:
-        raise ConfigError(f"temperature={temperature}: it is positive")
-    contrast = np.asarray(contrast, dtype=np.float64)
-    if contrast.ndim != 2 or not contrast.shape[1]:
-        raise ConfigError("confidence: no contrastive prompts; without one every share would be 1")
-    with np.errstate(over="ignore"):  # a prompt far below a contrastive one has share 0
-        gap = (contrast - np.asarray(score, dtype=np.float64)[:, None]) / temperature
-        return 1 / (1 + np.exp(gap).sum(1))
-
-
-def contrasts(prompt: str, given: Sequence[str]) -> list[str]:
-    """The contrastive prompts without repeats and without the prompt itself."""
-    own = prompt.strip().lower()
-    return list(dict.fromkeys(text for text in given if text.strip().lower() != own))
-
-
-def ensemble(shares: np.ndarray, penalty: float = 0.0) -> np.ndarray:
-    """float64 [n] mean over models of ``shares`` [models, n], less ``penalty`` times their variance."""
-    return shares.mean(0) - penalty * shares.var(0)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from guerdon.bench.scoring import known_people, logistic
-from guerdon.errors import GuerdonError
+from guerdon.errors import ConfigError, GuerdonError
 from guerdon.feedback.messages import pack
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
@@ -135,7 +135,15 @@ def make_baselines(
     ``majority`` and ``population`` need training feedback; ``as-nobody`` a personal reward; ``population`` uses the
     evaluated reward's encoder where it has one, so that only the modelling differs; ``choose_by`` is what its penalty
     is chosen on, which should be what the test holds anew (prompt, user, judgement).
+
+    Raises
+    ------
+    ConfigError
+        if a name is not one of :data:`BASELINES`
     """
+    unknown = next((name for name in names or () if name not in BASELINES), None)
+    if unknown is not None:
+        raise ConfigError(f"baseline {unknown!r} is unknown; use some of {', '.join(BASELINES)}")
     made: dict[str, Reward] = {}
     notes: list[str] = []
     for name in names if names is not None else BASELINES:

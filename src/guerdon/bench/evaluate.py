@@ -25,7 +25,7 @@ from guerdon.bench.cautions import cautions
 from guerdon.bench.figures import Answers, calibration_figures, pair_differences, pair_figures
 from guerdon.bench.groups import Group, groups_of, people_spread, share_figures
 from guerdon.bench.intervals import By, ClusterBootstrap, Clusters, Figure, cluster_options
-from guerdon.bench.lists import list_figures, measure_lists, rating_figures
+from guerdon.bench.lists import Lists, list_figures, measure_lists, rating_figures
 from guerdon.bench.overlap import overlap
 from guerdon.bench.scoring import known_people, predict_pairs
 from guerdon.bench.shots import ShotCurve, check_shots, shot_curve
@@ -129,64 +129,28 @@ def evaluate(
     wanted = [k for k in ([shots] if isinstance(shots, int) else shots) if k]
     if wanted:
         check_shots(reward, wanted)  # before the work, not after it
-    pairs = feedback.pairs(max_per_person=max_pairs, seed=seed)
-    pairs = pairs.take(pairs.a != pairs.b)
-    if not len(pairs):
-        raise FeedbackError(
-            "eval: no two responses of one prompt are compared: neither a judgement of two or more responses nor two "
-            "different ratings of one prompt by one person"
-        )
+    pairs = _pairs(feedback, max_pairs, seed)
     said = predict_pairs(reward, feedback, pairs)
     scored = ~np.isnan(said.value)
     kept = pairs.take(scored)
     clusters, draw = _widest(cluster_options(feedback, by), kept, said.value[scored], bootstrap, seed)
-    notes = [clusters.note] if clusters.note else []
     answers = Answers(kept.p, said.value[scored], kept.weight, clusters.code[kept.judgement])
     overall = pair_figures(draw, answers)
     calibrated, reliability = calibration_figures(draw, answers)
     overall |= calibrated | share_figures(draw, clusters.code[pairs.judgement], pairs.p, said.value)
     lists = measure_lists(reward, feedback, pairs, said.value)
-    overall |= list_figures(draw, clusters, lists)
     ranked, ratings = rating_figures(draw, clusters, reward, feedback)
-    overall |= ranked
-
-    known = known_people(reward)
-    present = np.unique(feedback.user[feedback.user >= 0])
-    names = tuple(BASELINES) if baselines is None else baselines
-    if known is not None and not any(feedback.users[u] in known for u in present):
-        names = tuple(name for name in names if name != "as-nobody")  # it knows nobody here: the same reward
-    seen = {} if train is None else overlap(train, feedback, pairs)
-    made, missing = make_baselines(reward, train, names, seed, _anew(seen, train))
-    notes += missing
-    answered = {name: predict_pairs(b, feedback, pairs).value for name, b in made.items()}
-    compared = [_compare(draw, answers, name, q[scored]) for name, q in answered.items()]
+    overall |= list_figures(draw, clusters, lists) | ranked
     people, per_person, figure = people_spread(feedback, kept, answers, seed, bootstrap)
     if figure is not None:
         overall["accuracy_people"] = figure
 
+    made, missing = _baselines(reward, feedback, pairs, train, baselines, seed)
+    answered = {name: predict_pairs(b, feedback, pairs).value for name, b in made.items()}
     curve = None
     if wanted:
         tests = {k: v for k, v in made.items() if k in ("length", "majority", "population")}
         curve = shot_curve(reward, feedback, shots=wanted, draws=draws, seed=seed, bootstrap=bootstrap, baselines=tests)
-    counts = {
-        "judgements": len(feedback),
-        "candidates": len(feedback.used),
-        "prompts": len(np.unique(feedback.judgement_prompt)),
-        "people": len(present),
-        "pairs": len(pairs),
-        "answered": len(kept),
-        "ties": int((kept.p == 0.5).sum()),
-        "predicted_ties": int((answers.q == 0.5).sum()),
-        "unscored": int((~scored).sum()),
-        "lists": len(lists.row),
-        "lists_unscored": int((~lists.scored).sum()),
-        "ratings": 0,
-        "ratings_unscored": 0,
-        **ratings,
-    }
-    if known is not None:
-        counts["people_known"] = sum(feedback.users[u] in known for u in present)
-        counts["people_unknown"] = len(present) - counts["people_known"]
     result = Evaluation(
         reward=reward.name,
         facts=_facts(reward),
@@ -200,19 +164,78 @@ def evaluate(
             "max_pairs": max_pairs,
         },
         overall=overall,
-        counts=counts,
+        counts=_counts(reward, feedback, pairs, answers, lists) | ratings,
         unscored=dict(said.reasons.most_common(20)),
         reliability=reliability,
         agreement=_agreement(draw, feedback, kept, answers),
-        baselines=compared,
-        groups=groups_of(draw, clusters, feedback, pairs, said.value, lists, known, answered.get("length")),
+        baselines=[_compare(draw, answers, name, q[scored]) for name, q in answered.items()],
+        groups=groups_of(
+            draw, clusters, feedback, pairs, said.value, lists, known_people(reward), answered.get("length")
+        ),
         people=people,
         per_person=per_person,
         shots=curve,
-        notes=notes,
+        notes=[*([clusters.note] if clusters.note else []), *missing],
     )
     result.cautions.extend(cautions(result))
     return result
+
+
+def _pairs(feedback: Feedback, max_pairs: int, seed: int) -> Pairs:
+    """The pairs of two different responses."""
+    pairs = feedback.pairs(max_per_person=max_pairs, seed=seed)
+    pairs = pairs.take(pairs.a != pairs.b)
+    if not len(pairs):
+        raise FeedbackError(
+            "eval: no two responses of one prompt are compared: neither a judgement of two or more responses nor two "
+            "different ratings of one prompt by one person"
+        )
+    return pairs
+
+
+def _judges(feedback: Feedback) -> list[str]:
+    """The people who judge something here."""
+    return [feedback.users[u] for u in np.unique(feedback.user[feedback.user >= 0])]
+
+
+def _baselines(
+    reward: Reward,
+    feedback: Feedback,
+    pairs: Pairs,
+    train: Feedback | None,
+    wanted: tuple[str, ...] | None,
+    seed: int,
+) -> tuple[dict[str, Reward], list[str]]:
+    """(the baselines by name, sentences on those that cannot be had)."""
+    known = known_people(reward)
+    names = tuple(BASELINES) if wanted is None else wanted
+    if known is not None and known.isdisjoint(_judges(feedback)):
+        names = tuple(name for name in names if name != "as-nobody")  # it knows nobody here: the same reward
+    seen = {} if train is None else overlap(train, feedback, pairs)
+    return make_baselines(reward, train, names, seed, _anew(seen, train))
+
+
+def _counts(reward: Reward, feedback: Feedback, pairs: Pairs, answers: Answers, lists: Lists) -> dict[str, int]:
+    people, known = _judges(feedback), known_people(reward)
+    counts = {
+        "judgements": len(feedback),
+        "candidates": len(feedback.used),
+        "prompts": len(np.unique(feedback.judgement_prompt)),
+        "people": len(people),
+        "pairs": len(pairs),
+        "answered": len(answers.q),
+        "ties": int((answers.p == 0.5).sum()),
+        "predicted_ties": int((answers.q == 0.5).sum()),
+        "unscored": len(pairs) - len(answers.q),
+        "lists": len(lists.row),
+        "lists_unscored": int((~lists.scored).sum()),
+        "ratings": 0,
+        "ratings_unscored": 0,
+    }
+    if known is not None:
+        counts["people_known"] = len(known.intersection(people))
+        counts["people_unknown"] = len(people) - counts["people_known"]
+    return counts
 
 
 def _anew(seen: dict[str, float], train: Feedback | None) -> str:

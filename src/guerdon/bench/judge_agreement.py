@@ -149,7 +149,7 @@ def position_bias(
 
 
 def fleiss(ratings: np.ndarray) -> float:
-    """Fleiss' kappa of labels int [n, k] by k people: agreement beyond chance, 1 = always, 0 = as chance would."""
+    """Fleiss' kappa of labels [n, k] by k people: agreement beyond chance, 1 = always, 0 = as chance would."""
     ratings = np.asarray(ratings)
     if ratings.ndim != 2 or ratings.shape[1] < 2 or not len(ratings):
         raise FeedbackError("fleiss: give labels of at least two people, one row an item")

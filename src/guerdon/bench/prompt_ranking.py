@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau, rankdata, spearmanr
 
+from guerdon.bench.judge_agreement import fleiss
 from guerdon.errors import FeedbackError
 
 FIRST = (5, 10, 25)
@@ -99,13 +100,7 @@ def kappa(labels: np.ndarray) -> float:
     """
     labels = _labels(labels)
     labels = labels[~np.isnan(labels).any(1)]
-    if not len(labels) or np.ptp(labels) == 0:
-        return float("nan")
-    raters, yes = labels.shape[1], labels.sum(1)
-    agree = (yes * (yes - 1) + (raters - yes) * (raters - yes - 1)) / (raters * (raters - 1))
-    rate = labels.mean()
-    chance = rate**2 + (1 - rate) ** 2
-    return float((agree.mean() - chance) / (1 - chance))
+    return fleiss(labels) if len(labels) and np.ptp(labels) else float("nan")
 
 
 def ceiling(labels: np.ndarray, prompt: Sequence[str] | np.ndarray) -> float:

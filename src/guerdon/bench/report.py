@@ -7,12 +7,9 @@ and prints on paper. Most people read two things, so they come first: the figure
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -22,7 +19,7 @@ from guerdon.bench.cautions import plain_zero
 from guerdon.bench.evaluate import Evaluation
 from guerdon.bench.groups import Group
 from guerdon.bench.markup import cell, count, fact_list, gap_cell, interval, percent, points, pt, share_of, table
-from guerdon.errors import ConfigError
+from guerdon.bench.page import html_page, write_files
 
 KINDS = {
     "subset": ("By subset", "subset"),
@@ -49,17 +46,11 @@ def write_report(result: Evaluation, place: str | Path) -> Path:
     path = Path(place)
     single = path.suffix.lower() in (".html", ".htm")
     target = path if single else path / "report.html"
-    text = render(result)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target, text)
-        if not single:
-            document = json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False)
-            _replace(path / "evaluation.json", document + "\n")
-    except OSError as error:
-        raise ConfigError(
-            f"report {place}: cannot be written ({error.strerror or error}); name another place"
-        ) from error
+    texts = {target: render(result)}
+    if not single:
+        document = json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False)
+        texts[path / "evaluation.json"] = document + "\n"
+    write_files(texts)
     return target
 
 
@@ -78,8 +69,7 @@ def render(result: Evaluation) -> str:
         _reward(result),
         _method(result),
     ]
-    template = Template(files("guerdon.bench").joinpath("report.html").read_text(encoding="utf-8"))
-    return template.substitute(title=escape(f"{result.reward}: evaluation"), body="\n".join(p for p in parts if p))
+    return html_page(f"{result.reward}: evaluation", "\n".join(p for p in parts if p))
 
 
 # ---------------------------------------------------------------------------------------------------- sections
@@ -356,13 +346,3 @@ def _footer() -> str:
 
 def _figure_section(heading: str, figure: str, caption: str) -> str:
     return f"<section><h2>{heading}</h2><figure>{figure}<figcaption>{caption}</figcaption></figure></section>"
-
-
-def _replace(target: Path, text: str) -> None:
-    """Write beside the target and rename: a reader sees the whole file or the one before."""
-    temp = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        temp.write_text(text, encoding="utf-8", errors="xmlcharrefreplace")
-        os.replace(temp, target)
-    finally:
-        temp.unlink(missing_ok=True)

@@ -21,15 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from guerdon.bench.intervals import ClusterBootstrap, Figure, clusters_of
+from guerdon.bench.intervals import ClusterBootstrap, Figure
 from guerdon.bench.scoring import only_compares
-from guerdon.bench.suites.items import ask, duels_of
-from guerdon.bench.suites.run import Sheet, figure_of, sheet_of
+from guerdon.bench.suites.run import Questions, questions
+from guerdon.bench.suites.sheet import Sheet, figure_of
 from guerdon.bench.suites.suite import Suite, Table
-from guerdon.errors import FeedbackError
 from guerdon.feedback.star import Feedback
 from guerdon.generate.base import LanguageModel
-from guerdon.generate.rewordings.apply import cases_of, reworded
+from guerdon.generate.rewordings.apply import Reworded, cases_of, reworded
 from guerdon.generate.rewordings.transform import Transform
 from guerdon.reward.base import Reward
 
@@ -117,68 +116,72 @@ def measure(
         if no response is better than another one
     """
     suite = replace(suite, unscored=None, compared=suite.compared and (suite.compared[0], None))
-    duels = duels_of(feedback)
-    if not len(duels):
-        raise FeedbackError(f"suite {suite.name}: no response is graded above another one; there is nothing to rank")
-    clusters = clusters_of(feedback, "prompt")
-    draw = ClusterBootstrap(clusters.count, replicates=bootstrap, seed=seed)
-    said = ask(reward, feedback, duels)
-    compares = only_compares(reward)
-    plain, of_item = sheet_of(suite, feedback, duels, said, clusters.code, compares)
-    sd = np.nan if said.score is None else float(np.nanstd(said.score))
+    asked = questions(suite, feedback)
+    draw = ClusterBootstrap(asked.prompts, replicates=bootstrap, seed=seed)
+    plain = _Plain(asked, reward, draw)
     cases = cases_of(feedback)
     notes, effects, gaps = [], [], {}
-    worst = plain.credit.copy()
+    worst = plain.sheet.credit.copy()
     for transform in transforms:
         if transform.written and language_model is None:
             notes.append(f"no {transform.name}: a language model writes it; name one with --paraphraser")
             continue
         new = reworded(feedback, transform, seed=seed, language_model=language_model, cases=cases)
-        rows = np.flatnonzero(new.changed)
-        if not len(rows):
+        if not new.changed.any():
             why = ", ".join(f"{n} {reason}" for reason, n in new.reasons.most_common())
             notes.append(f"{transform.name} changes nothing here ({why})")
             continue
-        part = new.feedback.take(rows)
-        theirs = duels_of(part)
-        heard = ask(reward, part, theirs)
-        inside = new.changed[of_item]
-        after, _ = sheet_of(suite, part, theirs, heard, clusters.code[rows], compares)
-        both = ~np.isnan(plain.credit[inside]) & ~np.isnan(after.credit)
-        at = np.flatnonzero(inside)[both]
-        worst[at] = np.minimum(worst[at], after.credit[both])
-        names = plain.names
-        sheets = [
-            Sheet(plain.cluster[at], plain.subset[at], names, values)
-            for values in (plain.credit[at], after.credit[both])
-        ]
-        figures, row = _paired(suite, draw, *sheets)
-        was, now = said.won[new.changed[duels.judgement]], heard.won
-        known = ~np.isnan(was) & ~np.isnan(now)
-        moved = _moved(said.score, heard.score, np.repeat(new.changed, feedback.sizes))
-        effects.append(
-            Effect(
-                transform.name,
-                transform.family,
-                transform.keeps,
-                transform.what,
-                figures,
-                draw.ratio(clusters.code[rows][theirs.judgement[known]], (was != now)[known].astype(float)),
-                float(moved.mean() / sd) if len(moved) and sd > 0 else np.nan,
-                bool(len(moved)) and bool((moved <= SAME * max(sd, SAME)).all()),
-                int(both.sum()),
-                int((~both).sum()),
-                new.reasons,
-            )
-        )
-        if row is not None:
-            gaps[transform.name] = row
+        effect, gap, at, credit = plain.under(transform, new)
+        worst[at] = np.minimum(worst[at], credit)
+        effects.append(effect)
+        if gap is not None:
+            gaps[transform.name] = gap
     inert = ", ".join(e.name for e in effects if e.inert)
     if inert:
         notes.append(f"inert, for this reward sees no difference, which is no robustness: {inert}")
     return Robustness(
-        tuple(effects), _families(draw, effects, gaps), _worst(suite, draw, plain, worst), tuple(notes), seed
+        tuple(effects), _families(draw, effects, gaps), _worst(suite, draw, plain.sheet, worst), tuple(notes), seed
     )
+
+
+class _Plain:
+    """What the reward says of the items as they are, against which every rewording of them is held."""
+
+    def __init__(self, asked: Questions, reward: Reward, draw: ClusterBootstrap) -> None:
+        self.asked, self.reward, self.draw = asked, reward, draw
+        self.compares = only_compares(reward)
+        self.said = asked.put_to(reward)
+        self.sheet, self.judgement = asked.sheet(self.said, self.compares)
+        self.sd = np.nan if self.said.score is None else float(np.nanstd(self.said.score))
+
+    def under(self, transform: Transform, new: Reworded) -> tuple[Effect, np.ndarray | None, np.ndarray, np.ndarray]:
+        """(the effect, replicates of the headline's drop, items [k] scored on both sides, their credit then [k])."""
+        rows = np.flatnonzero(new.changed)
+        asked = self.asked.of(rows, new.feedback.take(rows))
+        said = asked.put_to(self.reward)
+        after, _ = asked.sheet(said, self.compares)
+        inside = new.changed[self.judgement]
+        both = ~np.isnan(self.sheet.credit[inside]) & ~np.isnan(after.credit)
+        at, credit = np.flatnonzero(inside)[both], after.credit[both]
+        before = Sheet(self.sheet.cluster[at], self.sheet.subset[at], self.sheet.names, self.sheet.credit[at])
+        figures, gap = _paired(asked.suite, self.draw, before, replace(before, credit=credit))
+        was, now = self.said.won[new.changed[self.asked.duels.judgement]], said.won
+        known = ~np.isnan(was) & ~np.isnan(now)
+        moved = _moved(self.said.score, said.score, np.repeat(new.changed, self.asked.feedback.sizes))
+        effect = Effect(
+            name=transform.name,
+            family=transform.family,
+            keeps=transform.keeps,
+            what=transform.what,
+            figures=figures,
+            flips=self.draw.ratio(asked.prompt[asked.duels.judgement[known]], (was != now)[known]),
+            shift=float(moved.mean() / self.sd) if len(moved) and self.sd > 0 else np.nan,
+            inert=bool(len(moved)) and bool((moved <= SAME * max(self.sd, SAME)).all()),
+            items=len(at),
+            unscored=int((~both).sum()),
+            unchanged=new.reasons,
+        )
+        return effect, gap, at, credit
 
 
 def _paired(

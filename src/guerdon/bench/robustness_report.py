@@ -10,7 +10,7 @@ import numpy as np
 
 from guerdon.bench.intervals import Figure
 from guerdon.bench.markup import cell, gap_cell, percent, table
-from guerdon.bench.suites.run import figure_from
+from guerdon.bench.suites.result import figure_from
 from guerdon.generate.rewordings.transform import FAMILIES
 
 HEAD = ("rewording", "family", "items", "before", "after", "drop", "flips", "shift")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +10,10 @@ import typer
 from guerdon.cli.reading import Format, Map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
-    from guerdon.bench.attacks import Case
+    from guerdon.bench.attacks import Attack, Case
     from guerdon.bench.attacks.run import Battery
-    from guerdon.reward.base import Reward
 
 
 def attack(
@@ -83,44 +81,40 @@ def attack(
     where it was.
     """
     from dataclasses import replace
+    from functools import partial
 
-    from guerdon.bench.attacks.attack import AIMS
-    from guerdon.bench.attacks.registry import chosen
     from guerdon.bench.attacks.run import natural_threshold, run, winning_verdicts
-    from guerdon.cli.console import emit, say, table
+    from guerdon.bench.remembered import kept
+    from guerdon.cli.console import emit, say, steps
     from guerdon.errors import ConfigError
+    from guerdon.reward.load import load
 
-    named = [name for name in attacks or () if near is None or name != "near-keys"]
-    battery = chosen(named, without or ()) if named or not attacks else []
-    if keys is not None:
-        battery.append(_keys(keys))
-    if near is not None:
-        from guerdon.bench.attacks.key_search import near_keys, sentence_embedding
-
-        battery.append(near_keys(_lines(near, "--near"), sentence_embedding(encoder)))
+    battery = _battery(attacks or (), without or (), keys, near, encoder)
     if list_:
-        table("", ["attack", "family", "what", "success"], [[a.name, a.family, a.what, AIMS[a.aim]] for a in battery],
-              text=("family", "what", "success"))  # fmt: skip
+        _list(battery)
         return
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--report {report}: name an .html file")
-    from guerdon.reward.load import load
-
-    judge = load(reward)
     if against_honest and threshold is not None:
         raise ConfigError(f"--threshold {threshold:g} and --against-honest: choose one")
+    judge = load(reward)
     if threshold is None and not against_honest:
         threshold = natural_threshold(judge)
-    cases = _cases(prompts, reference, format, map)
+    cases = _cases(prompts, reference, format, map)[:limit]
     if user is not None:
         cases = [replace(case, user=user) for case in cases]
-    if limit is not None:
-        cases = cases[:limit]
-    with _kept(judge, reward) as asked:
+    with steps() as tick:
         result = run(
-            asked, cases, battery, threshold=threshold, tries=tries or None, margin=margin,
-            verdicts=winning_verdicts(judge), bootstrap=bootstrap, seed=seed,
-        )  # fmt: skip
+            kept(judge, reward, progress=partial(tick, "attacking")),
+            cases,
+            battery,
+            threshold=threshold,
+            tries=tries or None,
+            margin=margin,
+            verdicts=winning_verdicts(judge),
+            bootstrap=bootstrap,
+            seed=seed,
+        )
     _show(result)
     if report is not None:
         from guerdon.bench.attacks.show import write
@@ -128,15 +122,36 @@ def attack(
         say(f"report: {write(result, report)}")
     if json:
         emit(result.to_dict())
-    if max_success is not None:
-        over = [a for a in result.attacks if a.success.value > max_success]
-        measured = result.worst is not None
-        for a in over:
-            say(f"fooled: {a.name} succeeds on {a.success}, more than --max-success {max_success:g}")
-        if not measured:
-            say("fooled or not cannot be said: no attack could be measured")
-        if over or not measured:
-            raise typer.Exit(1)
+    if max_success is not None and not _withstood(result, max_success):
+        raise typer.Exit(1)
+
+
+def _battery(
+    names: Sequence[str], without: Sequence[str], keys: Path | None, near: Path | None, encoder: str
+) -> list[Attack]:
+    """The attacks that the options choose, and those made of files of texts."""
+    from guerdon.bench.attacks.registry import chosen
+
+    named = [name for name in names if near is None or name != "near-keys"]
+    battery = chosen(named, without) if named or not names else []
+    if keys is not None:
+        from guerdon.bench.attacks import contentless
+
+        texts = _lines(keys, "--keys")
+        battery.append(contentless.keys("own-keys", texts, f"contentless responses of {keys.name}"))
+    if near is not None:
+        from guerdon.bench.attacks.key_search import near_keys, sentence_embedding
+
+        battery.append(near_keys(_lines(near, "--near"), sentence_embedding(encoder)))
+    return battery
+
+
+def _list(battery: Sequence[Attack]) -> None:
+    from guerdon.bench.attacks import AIMS
+    from guerdon.cli.console import table
+
+    rows = [[a.name, a.family, a.what, AIMS[a.aim]] for a in battery]
+    table("", ["attack", "family", "what", "success"], rows, text=("family", "what", "success"))
 
 
 def _cases(source: str | None, references: bool, format: str | None, map: list[str] | None) -> list[Case]:
@@ -161,12 +176,6 @@ def _cases(source: str | None, references: bool, format: str | None, map: list[s
         raise FeedbackError(f"{source} is neither feedback ({no_feedback}) nor candidates ({error})") from None
 
 
-def _keys(path: Path):
-    from guerdon.bench.attacks.contentless import keys
-
-    return keys("own-keys", _lines(path, "--keys"), f"contentless responses of {path.name}")
-
-
 def _lines(path: Path, option: str) -> list[str]:
     from guerdon.errors import ConfigError
 
@@ -177,30 +186,6 @@ def _lines(path: Path, option: str) -> list[str]:
     if not texts:
         raise ConfigError(f"{option} {path}: holds no line; write one response a line")
     return texts
-
-
-@contextmanager
-def _kept(reward: Reward, spec: str) -> Iterator[Reward]:
-    """The reward with its scores kept on disk and a bar, where scoring takes long."""
-    from guerdon.bench.remembered import remembered
-    from guerdon.cli.console import err
-    from guerdon.encode.cache import cache_root
-    from guerdon.reward.load import fingerprint
-
-    root = cache_root()
-    if root is None or spec.startswith("rule:"):
-        yield reward  # rules are cheap
-        return
-    from rich.progress import Progress
-
-    with Progress(console=err, transient=True) as bar:
-        task = bar.add_task("attacking", total=None)
-        yield remembered(
-            reward,
-            fingerprint(spec),
-            root / "scores",
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
 
 
 def _show(result: Battery) -> None:
@@ -221,3 +206,15 @@ def _show(result: Battery) -> None:
         say(f"unscored: {n} x {reason}")
     for note in result.notes:
         say(f"careful: {note}")
+
+
+def _withstood(result: Battery, most: float) -> bool:
+    """Whether no attack succeeds more often than ``most``, as far as any was measured; what is wrong is said."""
+    from guerdon.cli.console import say
+
+    fooled = [a for a in result.attacks if a.success.value > most]
+    for a in fooled:
+        say(f"fooled: {a.name} succeeds on {a.success}, more than --max-success {most:g}")
+    if result.worst is None:
+        say("fooled or not cannot be said: no attack could be measured")
+    return not fooled and result.worst is not None

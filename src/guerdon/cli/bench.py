@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from guerdon.bench.suites.run import SuiteResult
-    from guerdon.bench.suites.study import Study
-    from guerdon.bench.suites.suite import Suite
-    from guerdon.feedback.star import Feedback
-    from guerdon.reward.base import Reward
+    from guerdon.bench.suites.result import SuiteResult
+    from guerdon.cli.measure import Options
 
 USE = "use: guerdon bench REWARD SUITE, guerdon bench compare RESULT RESULT..., or guerdon bench suites"
 MOST_ROWS = 30
@@ -72,179 +67,68 @@ def bench(
     `guerdon bench suites` lists the suites and where their data come from. Scores are kept in the cache: a run that was
     interrupted goes on where it was.
     """
-    from guerdon.cli.console import settings
-    from guerdon.errors import ConfigError
-
     if words == ["suites"]:
         _suites(json)
-        return
-    if words[0] == "compare":
+    elif words[0] == "compare":
         _compare([Path(w) for w in words[1:]], report, bootstrap, seed, json)
-        return
-    if len(words) != 2:
-        raise ConfigError(USE)
-    import os
+    elif len(words) == 2:
+        from guerdon.cli.measure import Options
 
-    from guerdon.bench.suites.registry import suite as find
-    from guerdon.bench.suites.run import run
-    from guerdon.bench.suites.study import Study
-    from guerdon.reward.load import load
-
-    suite = find(words[1])
-    where = data or os.environ.get("GUERDON_DATA")
-    if not where:
-        raise ConfigError(f"suite {suite.name}: no data; {suite.source}, and name the folder with --data DIR")
-    if report is not None:
-        from guerdon.cli.evaluate import check_report
-
-        check_report()
-    if isinstance(suite, Study):
-        options = settings(set or ())
-        unknown = sorted(options.keys() - suite.settings.keys())
-        given = {"--train": train, "--partial": partial, "--baseline": baseline, "--reword": reword}
-        given |= {"--paraphraser": paraphraser, "--attack": attack}
-        if unknown or any(given.values()):
-            wrong = [f"--set {u}" for u in unknown] + [option for option, value in given.items() if value]
-            known = "; ".join(f"{k}: {v}" for k, v in suite.settings.items()) or "none"
-            raise ConfigError(f"suite {suite.name} knows no {wrong[0]}; settings: {known}")
-        options |= {"limit": limit, "bootstrap": bootstrap, "seed": seed, "name": name}
-        from guerdon.cli.console import err
-
-        with err.status(f"measuring {words[0]} on {suite.name}"):
-            result = suite.measure(suite, words[0], where, **options)
-        _tell(result, suite, report, json)
-        return
-    if set:
-        raise ConfigError(f"suite {suite.name} has no settings; leave out --set {set[0]}")
-    if paraphraser is not None and not reword:
-        raise ConfigError("--paraphraser writes rewordings; add --reword paraphrase, or all")
-    if attack and report is None:
-        raise ConfigError("--attack is a section of the report; add --report DIR, or use guerdon attack")
-    named, cross_fit = _baselines(baseline)
-    reward = load(words[0])
-    feedback = suite.feedback(where)
-    learned = None
-    if train:
-        from guerdon.cli.reading import read_feedback
-
-        learned = read_feedback(train)
-    if name:
-        reward.name = name
-    kept = _kept(reward, words[0])
-    try:
-        result = run(
-            kept,
-            suite,
-            feedback,
-            baselines=named,
-            cross_fit=cross_fit,
-            progress=True,
-            train=learned,
+        options = Options(
+            report=report,
+            name=name,
+            train=train or (),
+            baseline=baseline,
             limit=limit,
+            reword=reword or (),
+            paraphraser=paraphraser,
+            attack=attack or (),
             partial=partial,
+            set=set or (),
             bootstrap=bootstrap,
             seed=seed,
         )
-        result, more = _further(kept, suite, feedback, result, reword or (), paraphraser, attack or (), bootstrap)
-    finally:
-        _done(kept)
-    _tell(result, suite, report, json, more)
+        _measure(words[0], words[1], data, options, json)
+    else:
+        from guerdon.errors import ConfigError
+
+        raise ConfigError(USE)
 
 
-def _baselines(wanted: list[str] | None) -> tuple[list[str] | None, bool]:
-    """(names of the usual baselines, None for all; whether to cross-fit one)."""
-    from guerdon.bench.baselines import BASELINES
-    from guerdon.bench.suites.crossfitted import NAME
-    from guerdon.errors import ConfigError
-
-    if wanted is None:
-        return None, True
-    for name in wanted:
-        if name not in (*BASELINES, NAME, "none"):
-            raise ConfigError(f"--baseline {name}: use one of {', '.join((*BASELINES, NAME))}, or none")
-    return [name for name in wanted if name in BASELINES], NAME in wanted
-
-
-def _further(
-    reward: Reward,
-    suite: Suite,
-    feedback: Feedback,
-    result: SuiteResult,
-    reword: Sequence[str],
-    paraphraser: str | None,
-    attack: Sequence[str],
-    bootstrap: int,
-) -> tuple[SuiteResult, list[str]]:
-    """The result with what rewordings of its items do, and further sections of the report."""
+def _measure(spec: str, name: str, data: str | None, options: Options, json: bool) -> None:
+    """Measure, and show the result on the terminal, as a report, as JSON."""
+    import os
     from dataclasses import replace
 
-    from guerdon.bench.suites.run import some_of
+    from guerdon.bench.suites.registry import suite as find
+    from guerdon.bench.suites.study import Study
+    from guerdon.cli.console import emit, say, table
+    from guerdon.cli.measure import measure
+    from guerdon.errors import ConfigError
 
-    limit, seed = result.settings["limit"], result.settings["seed"]
-    if limit is not None and limit < len(feedback):
-        feedback = feedback.take(some_of(feedback, limit, seed))
-    if reword:
-        from guerdon.bench.robustness import measure
-        from guerdon.generate.load import load_language_model
-        from guerdon.generate.rewordings.registry import chosen
+    suite = find(name)
+    data = data or os.environ.get("GUERDON_DATA")
+    if not data:
+        raise ConfigError(f"suite {suite.name}: no data; {suite.source}, and name the folder with --data DIR")
+    if options.report is not None:
+        from guerdon.cli.evaluate import check_report
 
-        model = None if paraphraser is None else load_language_model(paraphraser)
-        found = measure(reward, suite, feedback, chosen(reword), language_model=model, bootstrap=bootstrap, seed=seed)
-        result = replace(result, robustness=found.to_dict())
-    if not attack:
-        return result, []
-    from guerdon.bench.attacks import show
-    from guerdon.bench.attacks.prompts import from_feedback
-    from guerdon.bench.attacks.registry import chosen as attacks
-    from guerdon.bench.attacks.run import run
-
-    battery = run(
-        reward,
-        from_feedback(feedback),
-        attacks([] if "all" in attack else list(attack)),
-        bootstrap=bootstrap,
-        seed=seed,
-    )
-    return result, [show.section(battery)]
-
-
-def _tell(result: SuiteResult, suite: Suite | Study, report: Path | None, json: bool, more: Sequence[str] = ()) -> None:
-    """The result on the terminal, as a report, as JSON."""
-    from guerdon.cli.console import emit, say
-
-    _show(result, suite.what)
-    if report is not None:
+        check_report()
+    result, sections = measure(spec, suite, data, options)
+    if name != suite.name:
+        # where compare finds a suite of the user's own again
+        result = replace(result, settings={**result.settings, "suite": name})
+    against = suite.table(result) if isinstance(suite, Study) and suite.columns else None
+    _show(result, suite.what, beside=against is None)
+    if against is not None:
+        say()
+        table("", *against)
+    if options.report is not None:
         from guerdon.bench.suites.report import write
 
-        say(f"report: {write(result, suite, report, more)}")
+        say(f"report: {write(result, suite, options.report, sections)}")
     if json:
         emit(result.to_dict())
-
-
-def _kept(reward: Reward, spec: str) -> Reward:
-    """The reward with its scores kept on disk, and a bar."""
-    from rich.progress import Progress
-
-    from guerdon.bench.remembered import kept
-    from guerdon.cli.console import err
-
-    bar = Progress(console=err, transient=True)
-    task = bar.add_task("scoring", total=None)
-
-    def progress(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
-
-    found = kept(reward, spec, progress=progress)
-    if found is not reward:
-        bar.start()
-        found.bar = bar  # type: ignore[attr-defined]
-    return found
-
-
-def _done(reward: Reward) -> None:
-    bar = getattr(reward, "bar", None)
-    if bar is not None:
-        bar.stop()
 
 
 def _suites(json: bool) -> None:
@@ -259,26 +143,17 @@ def _suites(json: bool) -> None:
 
 
 def _compare(paths: list[Path], report: Path | None, bootstrap: int, seed: int, json: bool) -> None:
-    import json as js
-
+    from guerdon.bench.page import write_files
     from guerdon.bench.suites.compare import compare
     from guerdon.bench.suites.registry import suite as find
     from guerdon.bench.suites.report import leaderboard
-    from guerdon.bench.suites.run import from_dict
     from guerdon.cli.console import emit, say, table
     from guerdon.errors import ConfigError
 
-    results = []
-    for path in paths:
-        file = path / "result.json" if path.is_dir() else path
-        try:
-            document = js.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{file} cannot be read: {error}") from None
-        results.append(from_dict(document if isinstance(document, dict) else {}, str(file)))
+    results = [_result_in(path) for path in paths]
     if len(results) < 2:
         raise ConfigError(USE)
-    suite = find(results[0].suite)
+    suite = find(results[0].settings.get("suite", results[0].suite))
     ranked, differences = compare(suite, results, bootstrap=bootstrap, seed=seed)
     names = list(ranked[0].figures)[:6]
     table(suite.what, ["reward", *names], [[r.reward, *(str(r.figures[n]) for n in names)] for r in ranked])
@@ -289,23 +164,36 @@ def _compare(paths: list[Path], report: Path | None, bootstrap: int, seed: int, 
     say()
     table("", ["difference", ranked[0].headline[0], "won/lost", "p (Holm)", "detectable", "better"], rows)
     if report is not None:
-        report.mkdir(parents=True, exist_ok=True)
-        (report / "compare.md").write_text(leaderboard(suite, ranked, differences), encoding="utf-8")
-        say(f"report: {report / 'compare.md'}")
+        file = report / "compare.md"
+        write_files({file: leaderboard(suite, ranked, differences)})
+        say(f"report: {file}")
     if json:
         found = [d.to_dict() for d in differences]
         emit({"suite": suite.name, "ranked": [r.reward for r in ranked], "differences": found})
 
 
-def _show(result: SuiteResult, what: str) -> None:
-    from guerdon.bench.suites.run import items_of
+def _result_in(path: Path) -> SuiteResult:
+    """The result in a file, or in the folder of a report."""
+    import json
+
+    from guerdon.bench.suites.result import from_dict
+    from guerdon.errors import ConfigError
+
+    file = path / "result.json" if path.is_dir() else path
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from None
+    return from_dict(document if isinstance(document, dict) else {}, str(file))
+
+
+def _show(result: SuiteResult, what: str, *, beside: bool = True) -> None:
+    from guerdon.bench.suites.result import items_of
     from guerdon.cli.console import say, table
 
-    names = [b.name for b in result.baselines]
-    rows = [
-        [key, str(mine), *(f"{b.figures[key].value:.3f}" for b in result.baselines)]
-        for key, mine in result.figures.items()
-    ]
+    others = result.baselines if beside else ()
+    names = [b.name for b in others]
+    rows = [[key, str(mine), *(f"{b.figures[key].value:.3f}" for b in others)] for key, mine in result.figures.items()]
     table(f"{what}: {result.reward}", ["", "figure", *names], rows)
     for key, value in result.extra.items():
         say(f"  {key}: {value:.3f}")
@@ -316,11 +204,8 @@ def _show(result: SuiteResult, what: str) -> None:
         if len(result.subsets) > MOST_ROWS:
             say(f"  and {len(result.subsets) - MOST_ROWS} more: see --report or --json")
     say()
-    facts, counted = result.facts, []
-    for fact, count in facts.items():
-        if fact != "unscored duels" and fact != "judgements":
-            counted.append(f"{count:,} {fact}")
-    say(", ".join(counted))
+    facts = result.facts
+    say(", ".join(f"{n:,} {fact}" for fact, n in facts.items() if fact not in ("judgements", "unscored duels")))
     if result.confounds:
         longer, even = result.confounds["longer wins"], result.confounds["duels of equal length"]
         say(f"the longer response is right in {longer}; this reward, where both are equally long: {even}")

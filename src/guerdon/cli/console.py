@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -69,22 +70,24 @@ def settings(pairs: Iterable[str]) -> dict[str, Any]:
     return out
 
 
-def steps() -> Any:
-    """A context that gives ``tick(what, done, of)``: a bar for each step, gone when all is done."""
-    from contextlib import contextmanager
+@contextmanager
+def steps() -> Iterator[Callable[[str, int, int], None]]:
+    """A context that gives ``tick(what, done, of)``: a bar for each step, gone when all is done.
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    Nothing is drawn before the first tick, so that a command that only may be slow leaves other bars alone.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-    @contextmanager
-    def shown() -> Iterator[Callable[[str, int, int], None]]:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=err, transient=True) as bar:
-            tasks: dict[str, Any] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=err, transient=True)
+    tasks: dict[str, TaskID] = {}
+    with ExitStack() as drawn:
 
-            def tick(what: str, done: int, of: int) -> None:
-                task = tasks[what] if what in tasks else tasks.setdefault(what, bar.add_task(what, total=of))
-                bar.update(task, completed=done, total=of)
+        def tick(what: str, done: int, of: int) -> None:
+            if not tasks:
+                drawn.enter_context(bar)
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=of)
+            bar.update(tasks[what], completed=done, total=of)
 
-            yield tick
-
-    return shown()
+        yield tick

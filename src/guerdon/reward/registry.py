@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ class Model:
 
     def parameters(self) -> list[tuple[str, Any, str]]:
         """(name, default under this preset, one line of documentation) of each hyper-parameter."""
-        return documented_parameters(self.cls, self.preset)
+        return [(name, self.preset.get(name, default), doc) for name, default, doc in self.cls.parameters()]
 
     def make(self, **settings: Any) -> FittedReward:
         """A fresh, unfitted model with ``settings`` over the preset."""
@@ -51,22 +51,18 @@ class Model:
         return model
 
 
-def documented_parameters(
-    target: Callable[..., Any], preset: Mapping[str, Any] | None = None
-) -> list[tuple[str, Any, str]]:
-    """(name, default under ``preset``, one line of documentation) of each keyword-only argument of a callable."""
-    docs, preset = _parameter_docs(inspect.getdoc(target) or ""), preset or {}
+def documented_parameters(target: Callable[..., Any]) -> list[tuple[str, Any, str]]:
+    """(name, default, one line of documentation) of each keyword-only argument of a callable."""
+    docs = parameter_docs(target)
     signature = inspect.signature(target.__init__ if isinstance(target, type) else target)
     return [
-        (p.name, preset.get(p.name, p.default), docs.get(p.name, ""))
-        for p in signature.parameters.values()
-        if p.kind is p.KEYWORD_ONLY
+        (p.name, p.default, docs.get(p.name, "")) for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY
     ]
 
 
-def _parameter_docs(doc: str) -> dict[str, str]:
+def parameter_docs(target: Callable[..., Any]) -> dict[str, str]:
     """One-line documentation of each parameter from a ``Parameters`` section (``name : what it is``)."""
-    match = re.search(r"Parameters\n-+\n(.*?)(?:\n\n\S|\Z)", doc, re.S)
+    match = re.search(r"Parameters\n-+\n(.*?)(?:\n\n\S|\Z)", inspect.getdoc(target) or "", re.S)
     docs: dict[str, str] = {}
     name = ""
     for line in (match.group(1) if match else "").split("\n"):
@@ -184,6 +180,13 @@ MODELS: dict[str, Model] = {
             {"head": "mlp", "activation": "silu", "dropout": 0.0},
         ),
         Model(
+            "tool-calls",
+            "guerdon.reward.learned.tool_reward:ToolCallReward",
+            "tool calls read relative to their catalogue, whatever the names; scores with a common zero (ToolRM)",
+            "096",
+            {"encoder": "tools", "center": 0.01},
+        ),
+        Model(
             "ensemble",
             "guerdon.reward.learned.ensemble:EnsembleReward",
             "many heads trained at once on bootstrap samples; spread, pessimism",
@@ -285,6 +288,27 @@ MODELS: dict[str, Model] = {
             "guerdon.reward.implicit.autoregressive:AutoregressiveReward",
             "a language model whose log-likelihood of the response is the reward, token by token (GenARM)",
             "058",
+            {},
+        ),
+        Model(
+            "zero-shot",
+            "guerdon.reward.implicit.shown_examples:ShownExamples",
+            "a language model's likelihood of the response, nothing trained",
+            "062",
+            {"shots": 0},
+        ),
+        Model(
+            "few-shot",
+            "guerdon.reward.implicit.shown_examples:ShownExamples",
+            "the same behind good answers to other prompts, drawn for each prompt",
+            "062",
+            {},
+        ),
+        Model(
+            "prompt-tuning",
+            "guerdon.reward.learned.prompt_tuning:PromptTuned",
+            "a frozen language model, learned tokens before every text and a linear head",
+            "062",
             {},
         ),
         Model(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 
 from guerdon.bench.attacks import contentless, forgery, style
 from guerdon.bench.attacks.attack import Attack
 from guerdon.errors import ConfigError
+from guerdon.own_code import own_object
 
 ATTACKS: Mapping[str, Attack] = {a.name: a for a in (*contentless.ATTACKS, *forgery.ATTACKS, *style.ATTACKS)}
 
@@ -49,15 +47,8 @@ def _named(name: str) -> dict[str, Attack]:
 
 
 def _own(text: str) -> Attack:
-    if os.getcwd() not in sys.path:  # as python -m does; the guerdon script does not
-        sys.path.insert(0, os.getcwd())
-    module, _, attribute = text.partition(":")
-    try:
-        found = getattr(import_module(module), attribute, None)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise  # the module was found; one that it imports was not
-        raise ConfigError(f"attack {text!r}: no module {module!r}, importable from here") from None
+    found = own_object(text, f"attack {text!r}")
     if not isinstance(found, Attack):
-        raise ConfigError(f"attack {text!r}: {attribute} is no Attack; put @attack(...) above the function")
+        name = text.partition(":")[2]
+        raise ConfigError(f"attack {text!r}: {name} is no Attack; put @attack(...) above the function")
     return found

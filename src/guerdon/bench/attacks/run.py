@@ -177,14 +177,14 @@ def run(
         for family in dict.fromkeys(a.family for a in chosen)
     }
     return Battery(
-        reward.name,
-        tuple(results),
-        families,
-        overall,
-        honest,
-        dict(asked.reasons.most_common()),
-        tuple(_notes(honest, results, asked, threshold)),
-        {
+        reward=reward.name,
+        attacks=tuple(results),
+        families=families,
+        overall=overall,
+        honest=honest,
+        reasons=dict(asked.reasons.most_common()),
+        notes=tuple(_notes(honest, results, asked, threshold)),
+        settings={
             "prompts": len(cases),
             "asked_for": "comparisons" if asked.compares else "scores",
             "gap": asked.gap,

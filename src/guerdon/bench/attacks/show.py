@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 import numpy as np
 
@@ -14,7 +11,7 @@ from guerdon.bench.attacks.attack import AIMS
 from guerdon.bench.attacks.run import AttackResult, Battery
 from guerdon.bench.intervals import Figure
 from guerdon.bench.markup import cell, fact_list, interval, percent, table
-from guerdon.errors import ConfigError
+from guerdon.bench.page import html_page, write_files
 
 HEAD = ("attack", "success", "on any try", "shift", "most successful try")
 
@@ -58,8 +55,7 @@ def page(result: Battery) -> str:
     facts: list[tuple[str, object]] = [*result.settings.items()]
     facts += [(f"unscored: {reason}", n) for reason, n in result.reasons.items()]
     body = f"{head}{section(result)}<section><h2>Settings</h2>{fact_list(facts)}</section>"
-    template = Template(files("guerdon.bench").joinpath("report.html").read_text(encoding="utf-8"))
-    return template.substitute(title=escape(f"{result.reward}: attacks"), body=body)
+    return html_page(f"{result.reward}: attacks", body)
 
 
 def markdown(result: Battery) -> str:
@@ -82,17 +78,7 @@ def write(result: Battery, place: Path) -> Path:
     ConfigError
         if it cannot be written
     """
-    temp = place.with_name(f".{place.name}.{os.getpid()}.part")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temp.write_text(page(result), encoding="utf-8", errors="xmlcharrefreplace")
-        os.replace(temp, place)
-    except OSError as error:
-        raise ConfigError(
-            f"report {place}: cannot be written ({error.strerror or error}); name another place"
-        ) from error
-    finally:
-        temp.unlink(missing_ok=True)
+    write_files({place: page(result)})
     return place
 
 

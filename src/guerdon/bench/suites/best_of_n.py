@@ -33,7 +33,7 @@ import numpy as np
 from guerdon.bench.best_of_n import expected_best, powers
 from guerdon.bench.remembered import kept
 from guerdon.bench.suites.agreement import rows_of, value_of
-from guerdon.bench.suites.run import SuiteResult
+from guerdon.bench.suites.result import SuiteResult
 from guerdon.bench.suites.study import Rival, Study, tally
 from guerdon.bench.suites.suite import Cells, Table, find_files
 from guerdon.errors import ConfigError, FeedbackError

@@ -16,7 +16,8 @@ import numpy as np
 
 from guerdon.bench.intervals import ClusterBootstrap, Figure
 from guerdon.bench.significance import detectable, holm, mcnemar
-from guerdon.bench.suites.run import Sheet, SuiteResult, Summed
+from guerdon.bench.suites.result import SuiteResult
+from guerdon.bench.suites.sheet import Sheet, Summed
 from guerdon.errors import ConfigError
 
 

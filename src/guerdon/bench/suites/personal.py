@@ -28,7 +28,8 @@ import numpy as np
 from guerdon.bench.draws import Draw, candidate_pairs, draw, shot_feedback
 from guerdon.bench.scoring import predict_pairs
 from guerdon.bench.suites.recipe import Recipe
-from guerdon.bench.suites.run import SuiteResult, digest_of
+from guerdon.bench.suites.result import SuiteResult
+from guerdon.bench.suites.run import digest_of
 from guerdon.bench.suites.study import Rival, Study, tally
 from guerdon.bench.suites.suite import ALLOWED, Cells, Table
 from guerdon.errors import ConfigError, FeedbackError

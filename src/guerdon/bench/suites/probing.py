@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from guerdon.bench.suites.agreement import rows_of
-from guerdon.bench.suites.run import SuiteResult
+from guerdon.bench.suites.result import SuiteResult
 from guerdon.bench.suites.study import Rival, Study, tally
 from guerdon.bench.suites.suite import Cells, Table
 from guerdon.encode import load_encoder

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from guerdon.bench.suites.agreement import AUTO_J, IF_BENCH, JUDGE_BENCH, LLM_BAR, MT_BENCH, PANDA_LM, QA_FEEDBACK
 from guerdon.bench.suites.best_of_n import BEST_OF_N
 from guerdon.bench.suites.fc_reward_bench import FC_REWARD_BENCH
 from guerdon.bench.suites.genies import GENIES, GENIES_ALL, GENIES_FIXED
+from guerdon.bench.suites.in_context_people import IN_CONTEXT_PEOPLE
 from guerdon.bench.suites.omni_reward_bench import OMNI_REWARD_BENCH
 from guerdon.bench.suites.personal import PERSONAL
 from guerdon.bench.suites.principles import RA_BENCH
@@ -23,6 +22,7 @@ from guerdon.bench.suites.suite import Suite
 from guerdon.bench.suites.vl_reward_bench import VL_REWARD_BENCH
 from guerdon.bench.suites.writing import WRITING
 from guerdon.errors import ConfigError
+from guerdon.own_code import own_object
 
 SUITES: tuple[Suite | Study, ...] = (
     REWARD_BENCH,
@@ -48,6 +48,7 @@ SUITES: tuple[Suite | Study, ...] = (
     GENIES_FIXED,
     PERSONAL,
     PERSONAL_LLM,
+    IN_CONTEXT_PEOPLE,
     *BEST_OF_N,
 )
 
@@ -59,10 +60,7 @@ def suite(name: str) -> Suite | Study:
             return found
     module, colon, attribute = name.partition(":")
     if colon:
-        try:
-            mine = getattr(import_module(module), attribute, None)
-        except ModuleNotFoundError as error:
-            raise ConfigError(f"suite {name}: no module {error.name!r}") from None
+        mine = own_object(name, f"suite {name}")
         if isinstance(mine, Suite | Study):
             return mine
         raise ConfigError(f"suite {name}: {module} has no Suite or Study called {attribute!r}")

@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -19,11 +16,15 @@ import numpy as np
 from guerdon.bench import plots
 from guerdon.bench import robustness_report as show
 from guerdon.bench.markup import cell, count, fact_list, gap_cell, interval, percent, table
+from guerdon.bench.page import html_page, write_files
 from guerdon.bench.suites.compare import Difference
-from guerdon.bench.suites.run import SuiteResult, items_of
+from guerdon.bench.suites.result import SuiteResult, items_of
+from guerdon.bench.suites.run import MATCHED
 from guerdon.bench.suites.study import Study
 from guerdon.bench.suites.suite import Suite
-from guerdon.errors import ConfigError
+
+MOST_BARS = 80
+"""Subsets in the picture; the table below it has all."""
 
 
 def write(result: SuiteResult, suite: Suite | Study, folder: str | Path, more: Sequence[str] = ()) -> Path:
@@ -45,16 +46,7 @@ def write(result: SuiteResult, suite: Suite | Study, folder: str | Path, more: S
         "result.json": _json(result.to_dict()),
         "rewardbench.json": _json(reward_bench_json(result)),
     }
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            temporary = place / f".{name}.tmp"
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, place / name)
-    except OSError as error:
-        raise ConfigError(
-            f"report {place}: cannot be written ({error.strerror or error}); name another place"
-        ) from None
+    write_files({place / name: text for name, text in texts.items()})
     return place / "report.html"
 
 
@@ -91,7 +83,7 @@ def markdown(result: SuiteResult, suite: Suite | Study) -> str:
 
 def _counts(result: SuiteResult) -> str:
     facts = result.facts
-    over = result.settings.get("over", "prompts")
+    over = _over(result)
     text = f"{count(facts['items'], 'item')} of {facts[over]:,} {over}"
     if "duels" not in facts:
         return f"{text}."
@@ -100,67 +92,117 @@ def _counts(result: SuiteResult) -> str:
 
 def html(result: SuiteResult, suite: Suite | Study, more: Sequence[str] = ()) -> str:
     """The page; ``more`` are further sections of it, as HTML."""
+    parts = [
+        _header(result, suite),
+        _figures(result),
+        _facts("More", result.extra),
+        _styles(result, getattr(suite, "matrix", ())),
+        _best_of_n(result) if result.settings.get("curve") else _subsets(result),
+        _lengths(result),
+        show.section(result.robustness) if result.robustness else "",
+        *more,
+        _facts("Unscored", result.reasons),
+        _notes(result),
+        _facts("Method", result.settings),
+    ]
+    return html_page(f"{result.reward}: {suite.name}", "\n".join(part for part in parts if part))
+
+
+# ---------------------------------------------------------------------------------------------------- sections
+
+
+def _section(heading: str, body: str) -> str:
+    return f"<section><h2>{heading}</h2>{body}</section>"
+
+
+def _facts(heading: str, facts: Mapping[str, Any]) -> str:
+    return _section(heading, fact_list(facts.items())) if facts else ""
+
+
+def _over(result: SuiteResult) -> str:
+    """What the intervals are over."""
+    return str(result.settings.get("over", "prompts"))
+
+
+def _header(result: SuiteResult, suite: Suite | Study) -> str:
     name, figure = result.headline
-    over = escape(str(result.settings.get("over", "prompts")))
+    return (
+        f'<header><p class="kicker">guerdon · {escape(suite.name)}</p><h1>{escape(result.reward)}</h1>'
+        f'<p class="lead">{escape(suite.what)}. {escape(name)}: <b>{percent(figure.value)}</b> '
+        f"({interval(figure)}, over {escape(_over(result))}). {_counts(result)}</p></header>"
+    )
+
+
+def _figures(result: SuiteResult) -> str:
     heads = ["figure", "this reward", *(escape(b.name) for b in result.baselines)]
     rows = []
     for key, mine in result.figures.items():
         others = [gap_cell(b.difference[key], True, higher=True) for b in result.baselines]
         rows.append([escape(key), cell(mine, True), *others])
-    chance = next((b.figures[name].value for b in result.baselines if b.name == "random"), 0.5)
+    note = (
+        "<p>Columns of baselines are this reward minus the baseline, on the same items; coloured where the interval "
+        "leaves out zero.</p>"
+    )
+    return _section("Figures", note + table(heads, rows))
+
+
+def _styles(result: SuiteResult, styles: Sequence[str]) -> str:
+    if not styles:
+        return ""
+    grid = [[result.figures.get(f"{a} over {b}") for b in styles] for a in styles]
+    values = np.array([[np.nan if f is None else f.value for f in row] for row in grid])
+    return _section(
+        "Styles",
+        f"<figure>{plots.matrix(styles, values, 'Right over wrong by style')}<figcaption>"
+        "How often the right response wins, by its style and the wrong one's; below the diagonal the right one is "
+        "the more elaborate (easy), above it the wrong one (hard).</figcaption></figure>",
+    )
+
+
+def _best_of_n(result: SuiteResult) -> str:
+    counts = result.settings["curve"]
+    lines = [(result.reward, [result.subsets[f"n={n}"] for n in counts])]
+    lines += [(b.name, [b.figures[f"n={n}"] for n in counts]) for b in result.baselines]
+    return _section(
+        "Best of n",
+        f"<figure>{plots.best_of_n(counts, lines)}<figcaption>Expected true value of "
+        "the response with the highest score among n; the band is a 95&nbsp;% interval over prompts.</figcaption>"
+        "</figure>",
+    )
+
+
+def _subsets(result: SuiteResult) -> str:
     drawn = [(k, f) for k, f in result.subsets.items() if not np.isnan(f.value)]
-    subsets = [[escape(k), items_of(f), cell(f, True)] for k, f in result.subsets.items()]
-    confounds = [[escape(k), f"{f.n:,}", cell(f, True)] for k, f in result.confounds.items()]
-    parts = [
-        f'<header><p class="kicker">guerdon · {escape(suite.name)}</p><h1>{escape(result.reward)}</h1>'
-        f'<p class="lead">{escape(suite.what)}. {escape(name)}: <b>{percent(figure.value)}</b> '
-        f"({interval(figure)}, over {over}). {_counts(result)}</p></header>",
-        "<section><h2>Figures</h2><p>Columns of baselines are this reward minus the baseline, on the same items; "
-        f"coloured where the interval leaves out zero.</p>{table(heads, rows)}</section>",
-    ]
-    if result.extra:
-        parts.append(f"<section><h2>More</h2>{fact_list(result.extra.items())}</section>")
-    styles = getattr(suite, "matrix", ())
-    if styles:
-        grid = [[result.figures.get(f"{a} over {b}") for b in styles] for a in styles]
-        values = np.array([[np.nan if f is None else f.value for f in row] for row in grid])
-        parts.append(
-            f"<section><h2>Styles</h2><figure>{plots.matrix(styles, values, 'Right over wrong by style')}<figcaption>"
-            "How often the right response wins, by its style and the wrong one's; below the diagonal the right one is "
-            "the more elaborate (easy), above it the wrong one (hard).</figcaption></figure></section>"
-        )
-    counts = result.settings.get("curve")
-    if counts:
-        lines = [(result.reward, [result.subsets[f"n={n}"] for n in counts])]
-        lines += [(b.name, [b.figures[f"n={n}"] for n in counts]) for b in result.baselines]
-        parts.append(
-            f"<section><h2>Best of n</h2><figure>{plots.best_of_n(counts, lines)}<figcaption>Expected true value of "
-            "the response with the highest score among n; the band is a 95&nbsp;% interval over prompts.</figcaption>"
-            "</figure></section>"
-        )
-    elif len(drawn) > 1:
-        picture = plots.figures(drawn[:80], figure.value, "subsets", "Figure by subset", chance=chance)
-        parts.append(
-            f"<section><h2>By subset</h2><figure>{picture}<figcaption>Dashed: {escape(name)}; dotted: chance. "
-            f"Bars are 95&nbsp;% intervals over {over}.</figcaption></figure>"
-            f"{table(['subset', 'items', 'figure'], subsets)}</section>"
-        )
-    if result.confounds:
-        parts.append(
-            "<section><h2>Does length decide?</h2><p>How often the right response of a duel is the longer one, and "
-            "this reward where the two are equally long (within a factor of 0.8 to 1.25).</p>"
-            f"{table(['duels', 'n', 'share'], confounds)}</section>"
-        )
-    if result.robustness:
-        parts.append(show.section(result.robustness))
-    parts += more
-    if result.reasons:
-        parts.append(f"<section><h2>Unscored</h2>{fact_list(result.reasons.items())}</section>")
-    if result.notes:
-        parts.append("<section><h2>Notes</h2>" + "".join(f"<p>{escape(n)}</p>" for n in result.notes) + "</section>")
-    parts.append(f"<section><h2>Method</h2>{fact_list(result.settings.items())}</section>")
-    template = Template(files("guerdon.bench").joinpath("report.html").read_text(encoding="utf-8"))
-    return template.substitute(title=escape(f"{result.reward}: {suite.name}"), body="\n".join(parts))
+    if len(drawn) < 2:
+        return ""
+    name, figure = result.headline
+    chance = next((b.figures[name].value for b in result.baselines if b.name == "random"), 0.5)
+    picture = plots.figures(drawn[:MOST_BARS], figure.value, "subsets", "Figure by subset", chance=chance)
+    rows = [[escape(k), items_of(f), cell(f, True)] for k, f in result.subsets.items()]
+    return _section(
+        "By subset",
+        f"<figure>{picture}<figcaption>Dashed: {escape(name)}; dotted: chance. "
+        f"Bars are 95&nbsp;% intervals over {escape(_over(result))}.</figcaption></figure>"
+        f"{table(['subset', 'items', 'figure'], rows)}",
+    )
+
+
+def _lengths(result: SuiteResult) -> str:
+    if not result.confounds:
+        return ""
+    rows = [[escape(k), f"{f.n:,}", cell(f, True)] for k, f in result.confounds.items()]
+    return _section(
+        "Does length decide?",
+        "<p>How often the right response of a duel is the longer one, and this reward where the two are equally long "
+        f"(within a factor of {MATCHED[0]:g} to {MATCHED[1]:g}).</p>{table(['duels', 'n', 'share'], rows)}",
+    )
+
+
+def _notes(result: SuiteResult) -> str:
+    return _section("Notes", "".join(f"<p>{escape(n)}</p>" for n in result.notes)) if result.notes else ""
+
+
+# ------------------------------------------------------------------------------------------- several rewards
 
 
 def leaderboard(suite: Suite | Study, ranked: Sequence[SuiteResult], differences: Sequence[Difference]) -> str:

@@ -44,12 +44,12 @@ def domain(subset: str) -> str:
 
 
 def style_cells(feedback: Feedback, duels: Duels) -> list[str]:
-    """``domain/right style-wrong style`` of each duel."""
+    """``domain/right style over wrong style`` of each duel."""
     sizes = feedback.sizes[duels.judgement]
     if not ((sizes == 6) & (duels.right_at < 3) & (duels.wrong_at >= 3)).all():
         raise FeedbackError("rm-bench: every row needs three chosen and three rejected responses, one a style")
     names = [domain(feedback.subsets[k]) if k >= 0 else "chat" for k in feedback.subset[duels.judgement].tolist()]
-    return [f"{n}/{i}-{j - 3}" for n, i, j in zip(names, duels.right_at, duels.wrong_at, strict=True)]
+    return [f"{n}/{STYLES[i]} over {STYLES[j - 3]}" for n, i, j in zip(names, duels.right_at, duels.wrong_at, strict=True)]
 
 
 def summary(cells: Cells) -> Table:
@@ -76,7 +76,7 @@ def summary(cells: Cells) -> Table:
     out |= found
     for i in range(3):
         for j in range(3):
-            mine = [cells.where(lambda s, n=n, e=f"/{i}-{j}": s == n + e) for m in DOMAINS.values() for n in m]
+            mine = [cells.where(lambda s, n=n, e=f"/{STYLES[i]} over {STYLES[j]}": s == n + e) for m in DOMAINS.values() for n in m]
             rows = [c.macro() for c in mine if c.subsets]
             if rows:
                 out[f"{STYLES[i]} over {STYLES[j]}"] = np.mean(rows, axis=0)
@@ -84,7 +84,7 @@ def summary(cells: Cells) -> Table:
 
 
 def _level(subset: str) -> str:
-    right, wrong = subset.rpartition("/")[2].split("-")
+    right, wrong = map(STYLES.index, subset.rpartition("/")[2].split(" over "))
     return "easy" if right > wrong else "normal" if right == wrong else "hard"
 
 

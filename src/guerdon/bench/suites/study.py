@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from guerdon.bench.intervals import ClusterBootstrap
-from guerdon.bench.suites.run import Sheet, SuiteResult, against, figure_of, rate_of
+from guerdon.bench.intervals import ClusterBootstrap, Figure
+from guerdon.bench.suites.result import SuiteResult
+from guerdon.bench.suites.sheet import Sheet, against, figure_of, rate_of
 from guerdon.bench.suites.suite import Cells, Table, overall
 
 
@@ -27,6 +28,8 @@ class Study:
     measure   (study, subject as on the command line, data folder, limit=, bootstrap=, seed=, settings...) to the result
     summary   :class:`~guerdon.bench.suites.suite.Cells` to the figures by name, the first one is the headline
     settings  what ``--set KEY=VALUE`` knows, by name
+    parts     whether ``measure`` takes ``progress``, called with (what is measured, parts done, parts in all)
+    columns   head to figure of a table with a row for the subject and each baseline, where these are as interesting
     """
 
     name: str
@@ -37,6 +40,22 @@ class Study:
     summary: Callable[[Cells], Table] = overall
     paper: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    parts: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def table(self, result: SuiteResult) -> tuple[list[str], list[list[str]]]:
+        """(heads, rows) of :attr:`columns`: the subject's figures, then each baseline's, with half their interval."""
+        each = [(result.reward, result.figures), *((b.name, b.figures) for b in result.baselines)]
+        columns = {head: name for head, name in self.columns.items() if name in result.figures}
+        return ["", *columns], [[who, *(within(f.get(name)) for name in columns.values())] for who, f in each]
+
+
+def within(figure: Figure | None) -> str:
+    """``0.561 ±0.020``: a figure and half of its interval."""
+    if figure is None or np.isnan(figure.value):
+        return "-"
+    half = (figure.high - figure.low) / 2
+    return f"{figure.value:.3f}" + ("" if np.isnan(half) else f" ±{half:.3f}")
 
 
 @dataclass(frozen=True)
@@ -75,9 +94,10 @@ def tally(
     settings what the result depends on; ``data`` names the data, here made to name the items as well, so that results
              with other people, prompts or shots are not compared item by item
     """
-    names, code = np.unique(np.array(subset, dtype=object).astype(str), return_inverse=True)
+    place = {name: i for i, name in enumerate(dict.fromkeys(map(str, subset)))}  # in the order of the items
+    code = np.array([place[str(name)] for name in subset], dtype=np.int64)
     unit = np.arange(len(credit)) if cluster is None else np.unique(cluster, return_inverse=True)[1]
-    sheet = Sheet(unit, code, tuple(names.tolist()), np.asarray(credit, dtype=np.float64))
+    sheet = Sheet(unit, code, tuple(place), np.asarray(credit, dtype=np.float64))
     draw = ClusterBootstrap(int(unit.max(initial=-1)) + 1, replicates=bootstrap, seed=seed)
     cells = sheet.cells(draw)
     rows = study.summary(cells)

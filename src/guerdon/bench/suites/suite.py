@@ -88,6 +88,7 @@ class Suite:
     matrix     styles whose duels have figures ``A over B``; the report shows them as a matrix
     extra      further figures of (feedback, duels, what was said), by name
     paper      reference
+    notes      what to say beside every result
     """
 
     name: str

@@ -11,6 +11,7 @@ from guerdon.reward.implicit.domains import (
 )
 from guerdon.reward.implicit.follow_up import BANK, FollowUp, FollowUpLikelihood
 from guerdon.reward.implicit.log_ratio import LogRatio, dpo_implicit, prompt_contrast
+from guerdon.reward.implicit.reference_free import ReferenceFree
 from guerdon.reward.implicit.yes_no import Question, YesNo
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "LanguageRouter",
     "LogRatio",
     "Question",
+    "ReferenceFree",
     "YesNo",
     "by_criterion",
     "density_ratio",

@@ -28,7 +28,7 @@ from guerdon.feedback.star import Feedback
 from guerdon.reward.base import Scores
 from guerdon.reward.implicit.response_likelihood import ResponseLikelihood
 from guerdon.reward.learned.classifier import BUDGET, BUDGET_ELSEWHERE, quietly, verify_selftest
-from guerdon.reward.learned.features import inner_split
+from guerdon.reward.learned.features import parted
 from guerdon.reward.learned.finetune import Recipe, bar, train
 from guerdon.reward.learned.fitted import FittedReward
 from guerdon.reward.learned.likelihood import Likelihood, compile_likelihood
@@ -164,13 +164,7 @@ class AutoregressiveReward(FittedReward):
 
     def fit(self, feedback: Feedback, *, validation: Feedback | None = None, progress: bool = False) -> Self:
         begin, s = time.perf_counter(), self.settings
-        if validation is None:
-            together = feedback
-            fitting, held_out = (feedback, None) if s["keep"] == "last" else inner_split(feedback, s["seed"])
-        else:
-            together = Feedback.concatenate([feedback, validation])
-            fitting = together.take(np.arange(len(feedback)))
-            held_out = together.take(np.arange(len(feedback), len(together)))
+        together, fitting, held_out = parted(feedback, validation, s["seed"], hold=s["keep"] != "last")
         self.open(s["backbone"])
         assert self.readout is not None
         used = together.used

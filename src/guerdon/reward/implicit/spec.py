@@ -7,18 +7,20 @@
     implicit:hf:path/to/model?by=follow-up&follow_ups=bank.yaml
     implicit:hf:path/to/aligned?by=log-ratio&weak=hf:path/to/base&system=criteria.txt
     implicit:hf:path/to/tuned?by=dpo&weak=hf:path/to/reference&beta=0.1
+    implicit:hf:path/to/tuned?by=reference-free&length=mean
 
-=============== =====================================================================================================
-``by``          what is read
-=============== =====================================================================================================
-``yes-no``      the answer to ``question`` (a text, or a JSON file of questions with wanted answers and weights)
-``self``        the answer to the question of the prompt's domain (``route=model``, or ``criterion``: by that column)
-``follow-up``   satisfied against dissatisfied user turns (``follow_ups=FILE``, ``polarity``, ``length``, ``pmi``)
-``log-ratio``   the model against ``weak=MODEL`` (``length``, ``scale``; both under ``system``)
-``domains``     the same under criteria of the prompt's domain (``route``, ``customize``)
-``contrast``    the model under ``system`` against itself under ``base``
-``dpo``         ``beta`` (log p - log p of ``weak=MODEL``)
-=============== =====================================================================================================
+=================== ===================================================================================================
+``by``              what is read
+=================== ===================================================================================================
+``yes-no``          the answer to ``question`` (a text, or a JSON file of questions with wanted answers and weights)
+``self``            the answer to the question of the prompt's domain (``route=model``, or ``criterion``: that column)
+``follow-up``       satisfied against dissatisfied user turns (``follow_ups=FILE``, ``polarity``, ``length``, ``pmi``)
+``log-ratio``       the model against ``weak=MODEL`` (``length``, ``scale``; both under ``system``)
+``domains``         the same under criteria of the prompt's domain (``route``, ``customize``)
+``contrast``        the model under ``system`` against itself under ``base``
+``dpo``             ``beta`` (log p - log p of ``weak=MODEL``)
+``reference-free``  log p alone (``length``: sum, mean or norm)
+=================== ===================================================================================================
 
 Where ``by`` is left out it is told by the options (``question``, ``follow_ups``, ``weak``, ``system``). A text that
 names a file is read from it. Other options belong to the language models (``device``, ``dtype``, ``cache`` ...).
@@ -37,6 +39,7 @@ from guerdon.reward.base import Reward
 from guerdon.reward.implicit.domains import LanguageRouter, by_criterion, density_ratio, self_preference
 from guerdon.reward.implicit.follow_up import FollowUpLikelihood, read_follow_ups
 from guerdon.reward.implicit.log_ratio import LogRatio, dpo_implicit, prompt_contrast
+from guerdon.reward.implicit.reference_free import ReferenceFree
 from guerdon.reward.implicit.yes_no import Question, YesNo
 from guerdon.reward.judge.spec import split_spec
 
@@ -48,6 +51,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "domains": ("weak", "length", "customize", "route"),
     "contrast": ("system", "base", "length"),
     "dpo": ("weak", "beta"),
+    "reference-free": ("length",),
 }
 TOLD_BY = {"question": "yes-no", "follow_ups": "follow-up", "weak": "log-ratio", "system": "contrast"}
 TEXTS = ("question", "system", "base", "wanted", "about")
@@ -91,6 +95,8 @@ def open_implicit(spec: str) -> Reward:
         return prompt_contrast(model, settings.pop("system"), settings.pop("base", None), **settings)
     if by == "dpo":
         return dpo_implicit(model, weak, **settings)
+    if by == "reference-free":
+        return ReferenceFree(model, **settings)
     if by == "log-ratio":
         system = settings.pop("system", None)
         if model.identity == weak.identity:

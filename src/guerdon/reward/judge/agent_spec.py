@@ -13,14 +13,12 @@ texts. All other options are those of
 
 from __future__ import annotations
 
-import os
-import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 from guerdon.errors import ConfigError
 from guerdon.generate.load import load_language_model
+from guerdon.own_code import own_object
 from guerdon.reward.base import Reward
 from guerdon.reward.judge.agent import RewardAgent
 from guerdon.reward.judge.agent_facts import Search
@@ -60,15 +58,7 @@ def opened_search(text: str) -> Search:
 
         search.identity = digest_of(index.passages)  # type: ignore[attr-defined]
         return search
-    if os.getcwd() not in sys.path:  # as python -m does; the guerdon script does not
-        sys.path.insert(0, os.getcwd())
-    module, _, attribute = text.partition(":")
-    try:
-        found = getattr(import_module(module), attribute, None) if attribute else None
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise  # the module was found; one that it imports was not
-        found = None
+    found = own_object(text, f"judge: search={text!r}") if ":" in text else None
     if not callable(found):
         raise ConfigError(
             f"judge: search={text!r}: give a file of documents, or package.module:object, a function "

@@ -27,12 +27,12 @@ from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.messages import Text, as_text, pack
 from guerdon.feedback.schema import Candidates
 from guerdon.generate.base import LanguageModel
-from guerdon.reward.base import Scores
+from guerdon.reward.base import Reward, Scores
 from guerdon.reward.judge.asking import total
 from guerdon.reward.judge.pairwise import PairwiseJudge
 from guerdon.reward.judge.pointwise import PointwiseJudge, untrusted
 from guerdon.reward.judge.standard import Criterion, Standard, WrittenStandard
-from guerdon.reward.judge.templates import Question
+from guerdon.reward.judge.templates import Question, Shown
 from guerdon.reward.judge.tool_loop import STEP, Case, ToolLoop
 from guerdon.reward.judge.tool_trace import Trace
 from guerdon.reward.judge.tools import Seen, Tool, open_tools
@@ -115,18 +115,13 @@ class _Row(dict[str, Any]):
         return hash(json.dumps(self, sort_keys=True, default=str))
 
 
-def _take_note(asked: Question) -> Question:
-    first = asked.messages[0]
-    return replace(asked, messages=[{**first, "content": f"{NOTE}\n\n{first['content']}"}, *asked.messages[1:]])
-
-
-class ToolJudge(PointwiseJudge):
-    """Scores of single responses, after tools were called.
+class UsesTools(Reward):
+    """What judges with tools share, before the judge they derive from: the toolbox, and a note in every question.
 
     Parameters
     ----------
     tools, turns, seconds, longest, workers : of the tools; see :class:`Toolbox`
-    settings : those of :class:`~guerdon.reward.judge.pointwise.PointwiseJudge`
+    settings : those of the judge
     """
 
     def __init__(
@@ -141,24 +136,37 @@ class ToolJudge(PointwiseJudge):
         workers: int = 4,
         **settings: Any,
     ) -> None:
-        super().__init__(model, standard, **settings)
+        super().__init__(model, standard, **settings)  # type: ignore[call-arg]  # of the judge that comes next
         self.box = Toolbox(tools, turns=turns, seconds=seconds, longest=longest, workers=workers)
-        self._traces: Sequence[Trace] = ()
 
     @property
     def fingerprint(self) -> str:
         """Changes with the tools, too."""
-        return blake2b(f"{super().fingerprint}/{self.box.identity}".encode(), digest_size=6).hexdigest()
+        return blake2b(f"{super().fingerprint}/{self.box.identity}".encode(), digest_size=6).hexdigest()  # type: ignore[misc]
 
     def question(
-        self, ending: str, kind: str, criteria: tuple[Criterion, ...], blocks: list[tuple[str, str]]
+        self, ending: str, kind: str, criteria: tuple[Criterion, ...], blocks: list[tuple[str, Shown]]
     ) -> Question:
-        """The question about one response and what the tools gave."""
-        return _take_note(super().question(ending, kind, criteria, blocks))
+        """The judge's question about the responses and what the tools gave."""
+        asked: Question = super().question(ending, kind, criteria, blocks)  # type: ignore[misc]
+        first, *others = asked.messages
+        content = first["content"]
+        # with images a content is a list of parts
+        noted = f"{NOTE}\n\n{content}" if isinstance(content, str) else [{"type": "text", "text": NOTE}, *content]
+        return replace(asked, messages=[{**first, "content": noted}, *others])
 
-    def blocks(self, candidates: Candidates, i: int, responses: list[tuple[str, Text]]) -> list[tuple[str, str]]:
+
+class ToolJudge(UsesTools, PointwiseJudge):
+    """Scores of single responses, after tools were called.
+
+    Settings are those of :class:`UsesTools` and of :class:`~guerdon.reward.judge.pointwise.PointwiseJudge`.
+    """
+
+    _traces: Sequence[Trace] = ()
+
+    def blocks(self, candidates: Candidates, i: int, responses: list[tuple[str, Text]]) -> list[tuple[str, Shown]]:
         """With the trace of the response."""
-        return super().blocks(candidates, i, responses) + self._traces[i].blocks()
+        return [*super().blocks(candidates, i, responses), *self._traces[i].blocks()]
 
     def score(self, candidates: Candidates) -> Scores:
         """Scores on the scale. ``detail``: as of a judge without tools, and trace and partial."""
@@ -172,44 +180,16 @@ class ToolJudge(PointwiseJudge):
         return _spread(said, kept, [(t,) for t in traces], cost)
 
 
-class ToolPairs(PairwiseJudge):
+class ToolPairs(UsesTools, PairwiseJudge):
     """Comparisons, after tools were called on either response by itself.
 
-    Parameters
-    ----------
-    tools, turns, seconds, longest, workers : of the tools; see :class:`Toolbox`
-    settings : those of :class:`~guerdon.reward.judge.pairwise.PairwiseJudge`
+    Settings are those of :class:`UsesTools` and of :class:`~guerdon.reward.judge.pairwise.PairwiseJudge`.
     """
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        standard: Standard | WrittenStandard | None = None,
-        *,
-        tools: Tools,
-        turns: int = 4,
-        seconds: float | None = None,
-        longest: int | None = None,
-        workers: int = 4,
-        **settings: Any,
-    ) -> None:
-        super().__init__(model, standard, **settings)
-        self.box = Toolbox(tools, turns=turns, seconds=seconds, longest=longest, workers=workers)
-        self._known: dict[Case, Trace] | None = None
-        self._traces: Mapping[tuple[int, str], Trace] = {}
+    _known: dict[Case, Trace] | None = None
+    _traces: Mapping[tuple[int, str], Trace] = {}
 
-    @property
-    def fingerprint(self) -> str:
-        """Changes with the tools, too."""
-        return blake2b(f"{super().fingerprint}/{self.box.identity}".encode(), digest_size=6).hexdigest()
-
-    def question(
-        self, ending: str, kind: str, criteria: tuple[Criterion, ...], blocks: list[tuple[str, str]]
-    ) -> Question:
-        """The question about two responses and what the tools gave."""
-        return _take_note(super().question(ending, kind, criteria, blocks))
-
-    def blocks(self, candidates: Candidates, i: int, responses: list[tuple[str, Text]]) -> list[tuple[str, str]]:
+    def blocks(self, candidates: Candidates, i: int, responses: list[tuple[str, Text]]) -> list[tuple[str, Shown]]:
         """With the traces of both responses."""
         out = super().blocks(candidates, i, responses)
         for name, text in responses:

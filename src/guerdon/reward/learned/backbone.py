@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,8 +33,9 @@ from guerdon.reward.learned.backbone_model import (
     open_backbone,
     save_memory,
 )
+from guerdon.reward.learned.backbone_settings import check_settings
 from guerdon.reward.learned.classifier import BUDGET, BUDGET_ELSEWHERE, score_texts
-from guerdon.reward.learned.features import FeatureScaling, inner_split
+from guerdon.reward.learned.features import FeatureScaling, parted
 from guerdon.reward.learned.finetune import Recipe, bar, train
 from guerdon.reward.learned.fitted import FittedReward
 from guerdon.reward.learned.heads import LinearHead
@@ -43,21 +43,10 @@ from guerdon.reward.learned.likelihood import Likelihood, compile_likelihood
 from guerdon.reward.learned.lora import add_lora, merge_lora
 from guerdon.reward.learned.minibatches import Texts, members, over
 from guerdon.reward.learned.readout import LastToken, MeanPool, read
-from guerdon.reward.learned.regularizers import KINDS, LanguageRegularizer, TextLoss
+from guerdon.reward.learned.regularizers import LanguageRegularizer, TextLoss
 
 log = logging.getLogger(__name__)
 
-TUNINGS = ("auto", "full", "lora", "head")
-STARTS = ("probe", "zero")
-LIKELIHOODS = ("bradley-terry", "plackett-luce")
-CHOICES = {
-    "tuning": TUNINGS,
-    "start": STARTS,
-    "likelihood": LIKELIHOODS,
-    "regularizer": KINDS,
-    "value_head": ("linear", "mlp"),
-    "keep": ("best", "last"),
-}
 LARGE = 500_000_000  # parameters above which auto tunes adapters
 PROBED = 20_000  # most data the head's start is solved on
 LONGEST = 2048  # tokens read where nothing is said
@@ -78,6 +67,7 @@ class BackboneReward(FittedReward):
     head_learning_rate : peak AdamW step of the head; null is ten times learning_rate
     weight_decay : AdamW weight decay of matrices
     epochs : most passes over the data
+    steps : most training steps, whatever the data's size; null goes by epochs
     batch : comparisons or rankings a step
     batch_tokens : most tokens of one forward pass (memory); null is 4,096 on a CPU and 32,768 on a GPU
     warmup : share of the steps in which the learning rate rises
@@ -121,6 +111,7 @@ class BackboneReward(FittedReward):
         head_learning_rate: float | None = None,
         weight_decay: float = 0.01,
         epochs: float = 3,
+        steps: int | None = None,
         batch: int = 32,
         batch_tokens: int | None = None,
         warmup: float = 0.1,
@@ -150,7 +141,7 @@ class BackboneReward(FittedReward):
     ) -> None:
         self.name = "backbone"
         self.settings: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        _check(self.settings)
+        check_settings(self.settings)
         self.summary = {}
         self.model: Any = None
         self.tokenizer: Any = None
@@ -185,13 +176,7 @@ class BackboneReward(FittedReward):
     def fit(self, feedback: Feedback, *, validation: Feedback | None = None, progress: bool = False) -> Self:
         begin = time.perf_counter()
         s = self.settings
-        if validation is None:
-            fitting, held_out = (feedback, None) if s["keep"] == "last" else inner_split(feedback, s["seed"])
-            together = feedback
-        else:
-            together = Feedback.concatenate([feedback, validation])
-            fitting = together.take(np.arange(len(feedback)))
-            held_out = together.take(np.arange(len(feedback), len(together)))
+        together, fitting, held_out = parted(feedback, validation, s["seed"], hold=s["keep"] != "last")
         self._open()
         assert self.readout is not None
         texts, left_out = self._texts(together)
@@ -414,7 +399,7 @@ class BackboneReward(FittedReward):
             looks=4,
             clip=s["gradient_clip"],
             pull=s["pull"],
-            **{k: s[k] for k in ("weight_decay", "epochs", "batch", "warmup")},
+            **{k: s[k] for k in ("weight_decay", "epochs", "steps", "batch", "warmup")},
             **{k: s[k] for k in ("center", "patience", "seed", "checkpoint")},
         )
 
@@ -438,57 +423,3 @@ class BackboneReward(FittedReward):
         from guerdon.reward.learned.backbone_files import load
 
         return load(cls, Path(directory), verify)
-
-
-def _check(s: dict[str, Any]) -> None:
-    """Refuse settings that make no sense."""
-    for name, choices in CHOICES.items():
-        if s[name] not in choices:
-            raise ConfigError(f"{name}={s[name]!r} is unknown; use one of {', '.join(choices)}")
-    if s["regularizer"] != "none" and s["tuning"] == "head":
-        raise ConfigError("tuning=head: a text loss has nothing to change in a frozen backbone; use full or lora")
-    if not 0 <= s["regularizer_weight"] < 1:
-        raise ConfigError(f"regularizer_weight={s['regularizer_weight']}: use a share in [0, 1)")
-    for name in ("regularizer_beta", "value_width", "gradient_clip"):
-        if not s[name] > 0:
-            raise ConfigError(f"{name}={s[name]}: use a number above 0")
-    for name in ("lora_rank", "lora_alpha", "batch", "batch_tokens", "patience", "epochs", "max_length"):
-        if s[name] is not None and not s[name] > 0:
-            raise ConfigError(f"{name}={s[name]}: use a number above 0")
-    for name in ("learning_rate", "head_learning_rate"):
-        if s[name] is not None and not 0 < s[name] < 1:
-            raise ConfigError(f"{name}={s[name]}: use a number between 0 and 1, e.g. 2e-5")
-    for name in ("label_smoothing", "warmup", "value_dropout"):
-        if not 0 <= s[name] < 1:
-            raise ConfigError(f"{name}={s[name]}: use a share in [0, 1)")
-    for name in ("margin", "center", "pull", "weight_decay"):
-        if not s[name] >= 0:
-            raise ConfigError(f"{name}={s[name]}: use a number of at least 0")
-
-
-class HeadedBackbone(BackboneReward):
-    """What rewards with a backbone, a head of another kind and settings of their own share."""
-
-    def begin(self, name: str, given: dict[str, Any], own: Sequence[str], **fixed: Any) -> None:
-        """Start as ``name`` with the settings ``given``, of which ``own`` are not the backbone's; ``fixed`` are its."""
-        BackboneReward.__init__(self, **fixed, **{k: v for k, v in given.items() if k not in own})
-        self.name = name
-        self.settings |= given
-        self._given = tuple(given)
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return {name: self.settings[name] for name in self._given}
-
-    @property
-    def head(self) -> Any:
-        """The head of the readout.
-
-        Raises
-        ------
-        ModelError
-            before a fit
-        """
-        if self.readout is None or self.renderer is None:
-            raise ModelError("this reward is not fitted yet; call fit(feedback), or open a saved one with guerdon.load")
-        return self.readout.head

@@ -28,9 +28,9 @@ from guerdon.encode.rendering import Rendered, prompt_keys
 from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
-from guerdon.reward.learned.backbone import HeadedBackbone
 from guerdon.reward.learned.backbone_model import linear
 from guerdon.reward.learned.comparisons import SkewSymmetric
+from guerdon.reward.learned.headed_backbone import HeadedBackbone
 from guerdon.reward.learned.likelihood import Likelihood
 from guerdon.reward.learned.preference_embeddings import Embedded, EmbeddedPreference, check_embedding
 from guerdon.reward.learned.preference_head import PreferenceHead, fit_preference_head
@@ -55,35 +55,17 @@ class BackbonePreference(EmbeddedPreference, HeadedBackbone):
     scales : prompt (the prompt's last state weighs the blocks; causal language models), none, or auto (where it can)
     method : what rank() gives: score (mean against the others of the prompt), nash, borda or copeland
     pool : candidates of the training data that score() compares with; 0 keeps none
-    tuning : full (all weights), lora (adapters), head (frozen backbone), or auto (lora above 500 million parameters)
     start : where the head starts: probe (fitted to frozen states) or random (the paper's; see the module)
-    lora_rank : rank of the adapters
-    lora_alpha : scale of the adapters, divided by the rank
-    learning_rate : peak AdamW step of the backbone; null is 2e-5 for full and 2e-4 for lora
-    head_learning_rate : peak AdamW step of the head; null is ten times learning_rate
-    weight_decay : AdamW weight decay of matrices
-    epochs : most passes over the data
     batch : comparisons a step
-    batch_tokens : most tokens of one forward pass (memory); null is 4,096 on a CPU and 32,768 on a GPU
-    warmup : share of the steps in which the learning rate rises
-    patience : looks at the held-out loss without improvement before training ends; there are four looks an epoch
-    max_length : most tokens of a candidate; null is what the backbone reads, at most 2,048
-    too_long : what happens to longer candidates: truncate (the oldest tokens of the prompt) or unscored
-    label_smoothing : share of every verdict that is moved to a coin flip, in [0, 1)
-    max_pairs : at most so many pairs a person made from separate ratings; null keeps all
-    pull : coefficient that keeps the head's weights near those it starts with
-    regularizer : text loss on the same hidden states: none, sft, dpo or dpo-reference (causal language models)
     regularizer_weight : its share alpha of the loss, in [0, 1); the paper takes 0.01 to 0.1
-    regularizer_beta : factor of the log-likelihoods in the text loss
-    sft_logsigmoid : whether sft is -log sigmoid(beta l) or plain -l, l the log-likelihood of the chosen response
-    keep : the state a fit ends in: best (lowest held-out loss) or last (nothing is held out)
-    gradient_clip : largest norm of a step's gradient
-    gradient_checkpointing : compute activations again in the backward pass, to save memory
-    share_prefix : run a prompt's tokens once for all its responses where that is predicted to be less work
     seed : seeds the head, the inner split, the order of the data and the adapters
-    device : cpu, cuda, ...; null takes cuda where there is one
-    checkpoint : directory for the state of the training, from which a killed fit goes on; null keeps none
     """
+
+    shared = (
+        *HeadedBackbone.shared,
+        *("tuning", "label_smoothing", "pull", "regularizer", "regularizer_weight", "regularizer_beta"),
+        *("sft_logsigmoid", "gradient_checkpointing", "checkpoint"),
+    )
 
     def __init__(
         self,
@@ -95,44 +77,17 @@ class BackbonePreference(EmbeddedPreference, HeadedBackbone):
         scales: str = "auto",
         method: str = "score",
         pool: int = 512,
-        tuning: str = "auto",
         start: str = "probe",
-        lora_rank: int = 16,
-        lora_alpha: int = 32,
-        learning_rate: float | None = None,
-        head_learning_rate: float | None = None,
-        weight_decay: float = 0.01,
-        epochs: float = 3,
-        batch: int = 32,
-        batch_tokens: int | None = None,
-        warmup: float = 0.1,
-        patience: int = 4,
-        max_length: int | None = None,
-        too_long: str = "truncate",
-        label_smoothing: float = 0.0,
-        max_pairs: int | None = 500,
-        pull: float = 0.0,
-        regularizer: str = "none",
-        regularizer_weight: float = 0.01,
-        regularizer_beta: float = 0.1,
-        sft_logsigmoid: bool = True,
-        keep: str = "best",
-        gradient_clip: float = 1.0,
-        gradient_checkpointing: bool = False,
-        share_prefix: bool = True,
-        seed: int = 0,
-        device: str | None = None,
-        checkpoint: str | None = None,
+        **settings: Any,
     ) -> None:
-        given: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        given: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "settings", "__class__")}
         check_embedding(dim, tau, method)
         for name, choices in (("start", STARTS), ("scales", SCALES)):
             if given[name] not in choices:
                 raise ConfigError(f"{name}={given[name]!r} is unknown; use one of {', '.join(choices)}")
         if isinstance(pool, bool) or not isinstance(pool, int) or pool < 0:
             raise ConfigError(f"pool={pool!r}: use a number of candidates, 0 for none")
-        own = ("dim", "normalize", "tau", "scales", "method", "pool", "start")
-        self.begin("gpm", given, own)
+        self.begin("gpm", given, settings, start="probe")  # its own kinds of start are not the score head's
         self.pooled = np.zeros(0)
 
     # ------------------------------------------------------------------ fitting

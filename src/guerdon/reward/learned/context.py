@@ -13,7 +13,8 @@ without one are judged by a linear utility fitted on all rows, blind to contexts
 ``bilinear``   f . (w + W c)                    convex, by L-BFGS; c in the span of the training contexts
 ``film``       v . gelu((1 + G c) * (A f) + B c)     a context scales and shifts hidden features
 ``concat``     mlp([f, c])
-``auto``       the one with the lowest loss on held-out prompts
+``low-rank``   (A f) . (1 + B c + b)            responses of several modalities and contexts meet in one space
+``auto``       the one of the first three with the lowest loss on held-out prompts
 
 Split by prompt (as here inside): with reversals, a pair and its reversal on two sides of a split would leak. A model is
 only as good as its use of the context, so the report has three rows: right, none and wrong context
@@ -39,7 +40,7 @@ from guerdon.feedback.messages import Text
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
 from guerdon.reward.base import Reward, Scores
-from guerdon.reward.learned.context_fusion import FUSIONS, Fusion
+from guerdon.reward.learned.context_fusion import AUTO, FUSIONS, Fusion
 from guerdon.reward.learned.features import FeatureScaling, inner_split
 from guerdon.reward.learned.fitted import FeatureReward, Prepared
 from guerdon.reward.learned.heads import LinearHead
@@ -58,7 +59,7 @@ class ContextReward(FeatureReward):
     ----------
     encoder : specification of the encoder (see guerdon.encode) or an Encoder
     context_encoder : specification of the encoder of contexts; same takes the text encoder of ``encoder``
-    fusion : bilinear, film, concat, or auto (chosen on held-out prompts)
+    fusion : bilinear, film, concat, low-rank, or auto (the best of the first three on held-out prompts)
     max_context : longest context, in characters; a longer one is refused, never cut
     hidden : width of film and concat
     l2 : ridge penalty of the plain utility and of bilinear, or auto (chosen on held-out prompts)
@@ -117,6 +118,7 @@ class ContextReward(FeatureReward):
             from guerdon.encode.encoder import FeatureEncoder
 
             encoder = self.open_encoder()
+            encoder = getattr(encoder, "text", None) or encoder  # a context is words, whatever responses are
             if not isinstance(encoder, FeatureEncoder):
                 raise ConfigError(f"encoder {encoder.spec!r} reads no free text; name a context_encoder, e.g. minilm")
             # a context is a text of its own, whatever is made of prompts and responses
@@ -166,7 +168,7 @@ class ContextReward(FeatureReward):
         compiled = [None if part is None or not _says(part) else self._compile(whole.unfold(part)) for part in given]
         assert compiled[0] is not None
         losses, best = {}, None
-        for name in FUSIONS if s["fusion"] == "auto" else (s["fusion"],):
+        for name in AUTO if s["fusion"] == "auto" else (s["fusion"],):
             fusion = FUSIONS[name](**self._knobs(name))
             losses[name] = fusion.fit(data.x, c, at, base, compiled[0], compiled[1], progress=progress)
             if best is None or losses[name] < losses[best.name]:

@@ -1,4 +1,4 @@
-"""How features of a response and of a context become one number: bilinear, FiLM, or concatenation.
+"""How features of a response and of a context become one number: bilinear, FiLM, concatenation, or low-rank.
 
 Every fusion is fitted to a compiled likelihood over s situations (a candidate under a context): f [C, d] are features
 of candidates, c [Z, e] of contexts, ``at`` says which of them a situation is, ``base`` [s] is a reward that is there
@@ -287,4 +287,18 @@ class Concat(_Network):
         return (gelu(hidden @ w["inner"] + w["bb"]) @ w["last"])[:, 0]
 
 
-FUSIONS: dict[str, Any] = {"bilinear": Bilinear, "film": FiLM, "concat": Concat}
+class LowRank(_Network):
+    """(A f) . (1 + B c + b) / sqrt(width): features of any modality and contexts meet in one small space."""
+
+    name = "low-rank"
+
+    def shapes(self, d: int, e: int) -> dict[str, tuple[int, ...]]:
+        return {"a": (d, self.hidden), "gain": (e, self.hidden), "g": (self.hidden,)}
+
+    def flow(self, f: Any, c: Any, w: Any, gelu: Any) -> Any:
+        return ((f @ w["a"]) * (1 + c @ w["gain"] + w["g"])).sum(1) / self.hidden**0.5
+
+
+FUSIONS: dict[str, Any] = {"bilinear": Bilinear, "film": FiLM, "concat": Concat, "low-rank": LowRank}
+AUTO = ("bilinear", "film", "concat")
+"""What ``auto`` chooses from; low-rank is bilinear again, worth its restarts only where modalities share little."""

@@ -1,6 +1,7 @@
 """Representation reading: directions in the parts of a hidden state, and how far a difference of states points there.
 
-The features are cut into blocks (an attention head each, where the encoder gives heads). In block h
+The features are cut into blocks: an attention head each with an encoder ``hf:MODEL?states=heads``, a layer each with
+``states=layers``, else parts of one state. In block h
 
     mean        v_h = mean over pairs of z_h(preferred) - z_h(other)                        (mass mean shift)
     component   v_h = first principal axis of those differences, its sign by their mean      (linear tomography)
@@ -14,8 +15,11 @@ one voice however clear its cue: a strong cue in a few blocks, which is all that
 drown a weak one in all. Where no such cue misleads, this loses some accuracy. There is no training loop.
 
 ``contrast`` reads differences of a response with two opposite remarks behind it, z(y + yes) - contrast z(y + no)
-(contrastive representation arithmetic). What it knows are comparisons; the score of a response alone is its comparison
-with the mean of the training responses, k c(a, mean), and orders responses otherwise than they compare.
+(contrastive representation arithmetic); ``stimulus=asked`` reads it between two sentences about how far it does what
+was asked (the stimulus of linear tomography). GENIES' own MMS and CRA are mean differences of heads, its LAT those of
+layers, all chosen with ``probes=responses``. What a reward of this kind knows are comparisons; the score of a response
+alone is its comparison with the mean of the training responses, k c(a, mean), and orders responses otherwise than they
+compare.
 
 Reference: Clymer et al. 2023, Generalization Analogies, https://arxiv.org/abs/2311.07723 (MMS, LAT, CRA); Zou et al.
 2023, Representation Engineering, https://arxiv.org/abs/2310.01405 (LAT)
@@ -42,6 +46,11 @@ from guerdon.reward.learned.probe import softmax_regression
 DIRECTIONS = ("mean", "component")
 YES = "\n\n### Does the responder successfully follow the instruction?\nYes"
 NO = "\n\n### Does the responder successfully follow the instruction?\nNo"
+BEFORE = "Consider the extent to which the responder follows the instruction below.\n"
+BEHIND = "\n\nThe probability that the responder followed the instruction"
+STIMULI, PROBES = ("plain", "asked"), ("pairs", "responses")
+PARTS = 32
+"""Blocks where neither the settings nor the encoder say how many."""
 STEEPEST = 200.0
 TINY = 1e-12
 
@@ -49,9 +58,42 @@ TINY = 1e-12
 class AsTheyAre(FeatureScaling):
     """Features as the encoder gives them: an angle depends on their scales."""
 
-    def fit(self, x: np.ndarray) -> None:
-        """Remember how many there are."""
+    def fit(self, x: np.ndarray, flag: np.ndarray | None = None) -> None:
+        """Remember how many there are; those of media that are not there stay the zeros they are."""
+        self.flag = None
         self.mean, self.scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
+
+
+class Framed:
+    """An encoder of responses with one text before and one behind them."""
+
+    def __init__(self, encoder: Encoder, before: str = BEFORE, behind: str = BEHIND) -> None:
+        self.encoder, self.before, self.behind = encoder, before, behind
+
+    @property
+    def spec(self) -> str:
+        """That of the encoder below."""
+        return self.encoder.spec
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what computes the features."""
+        return f"{self.encoder.fingerprint}-framed"
+
+    @property
+    def dim(self) -> int:
+        """As many as the encoder below gives."""
+        return self.encoder.dim
+
+    @property
+    def blocks(self) -> int | None:
+        """Those of the encoder below."""
+        return getattr(self.encoder, "blocks", None)
+
+    def encode(self, candidates: Candidates, *, progress: bool = False) -> np.ndarray:
+        """float32 [n, d]."""
+        framed = [with_remark(r, self.behind, self.before) for r in candidates.responses]
+        return self.encoder.encode(Candidates(candidates.prompts, framed), progress=progress)
 
 
 class Contrasted:
@@ -75,6 +117,11 @@ class Contrasted:
         """As many as the encoder below gives."""
         return self.encoder.dim
 
+    @property
+    def blocks(self) -> int | None:
+        """Those of the encoder below."""
+        return getattr(self.encoder, "blocks", None)
+
     def encode(self, candidates: Candidates, *, progress: bool = False) -> np.ndarray:
         """float32 [n, d]."""
         both = [
@@ -87,12 +134,12 @@ class Contrasted:
         return both[0] - np.float32(self.weight) * both[1]
 
 
-def with_remark(response: Text, remark: str) -> Text:
-    """A response with a remark behind it, in its last message where it is a chat."""
+def with_remark(response: Text, remark: str, before: str = "") -> Text:
+    """A response with a remark behind it (and one before it), in its last message where it is a chat."""
     if isinstance(response, str):
-        return response + remark
+        return before + response + remark
     last = response[-1]
-    return [*response[:-1], {**last, "content": f"{last.get('content') or ''}{remark}"}]
+    return [*response[:-1], {**last, "content": f"{before}{last.get('content') or ''}{remark}"}]
 
 
 class DirectionReward(FeatureReward):
@@ -102,9 +149,11 @@ class DirectionReward(FeatureReward):
     ----------
     encoder : specification of the encoder (see guerdon.encode) or an Encoder
     direction : mean (of differences) or component (their first principal axis)
-    blocks : parts that the features are cut into
+    blocks : parts that the features are cut into; null is the encoder's heads or layers, or 32 where it has none
     top : blocks that read, the best on held-out pairs; null takes all
     held : share of the pairs that blocks are chosen and the steepness is fitted on
+    probes : how blocks are chosen: by a probe that orders pairs, or one that tells preferred responses from others
+    stimulus : plain (the response as it is) or asked (between two sentences about how far it does what was asked)
     contrast : weight of the response with "no" behind it, taken off the one with "yes"; 0 reads the response as it is
     max_pairs : at most so many pairs a person made from separate ratings; null keeps all
     seed : seeds the split and the pair draw
@@ -115,16 +164,20 @@ class DirectionReward(FeatureReward):
         *,
         encoder: str | Encoder = "minilm",
         direction: str = "mean",
-        blocks: int = 32,
+        blocks: int | None = None,
         top: int | None = 16,
         held: float = 0.3,
+        probes: str = "pairs",
+        stimulus: str = "plain",
         contrast: float = 0.0,
         max_pairs: int | None = 500,
         seed: int = 0,
     ) -> None:
-        if direction not in DIRECTIONS:
-            raise ConfigError(f"direction={direction!r} is unknown; use one of {', '.join(DIRECTIONS)}")
-        if blocks < 1 or (top is not None and top < 1):
+        choices = {"direction": DIRECTIONS, "probes": PROBES, "stimulus": STIMULI}
+        for name, value in {"direction": direction, "probes": probes, "stimulus": stimulus}.items():
+            if value not in choices[name]:
+                raise ConfigError(f"{name}={value!r} is unknown; use one of {', '.join(choices[name])}")
+        if (blocks is not None and blocks < 1) or (top is not None and top < 1):
             raise ConfigError(f"blocks={blocks}, top={top}: use at least 1")
         if not 0 < held < 1:
             raise ConfigError(f"held={held}: use a share between 0 and 1")
@@ -134,6 +187,8 @@ class DirectionReward(FeatureReward):
             "blocks": blocks,
             "top": top,
             "held": held,
+            "probes": probes,
+            "stimulus": stimulus,
             "contrast": contrast,
             "max_pairs": max_pairs,
             "seed": seed,
@@ -142,11 +197,14 @@ class DirectionReward(FeatureReward):
         self.features = AsTheyAre()
         self.vectors, self.middle = np.zeros(0), np.zeros(0)
         self.reads_blocks = np.zeros(0, dtype=np.int64)
+        self.blocks = blocks or PARTS
         self.steepness = 0.0
 
     def open_encoder(self) -> Encoder:
-        """The encoder, with the contrast around it where there is one."""
+        """The encoder, with the stimulus and the contrast around it where there are such."""
         inner = super().open_encoder()
+        if self.settings["stimulus"] == "asked":
+            inner = Framed(inner)
         return Contrasted(inner, self.settings["contrast"]) if self.settings["contrast"] else inner
 
     def learn(self, data: Prepared, progress: bool) -> dict[str, Any]:
@@ -161,8 +219,13 @@ class DirectionReward(FeatureReward):
         order = np.random.default_rng(s["seed"]).permutation(len(gaps))
         count = max(1, round(s["held"] * len(gaps)))
         out, inside = order[:count], order[count:]
+        self.blocks = s["blocks"] or getattr(self.open_encoder(), "blocks", None) or PARTS
         parts = self._parts(gaps.shape[1])
-        accuracy = np.array([probe_accuracy(gaps[:, p], inside, out) for p in parts])
+        if s["probes"] == "pairs":
+            accuracy = np.array([probe_accuracy(gaps[:, p], inside, out) for p in parts])
+        else:
+            both = np.stack([data.x[better], data.x[worse]])
+            accuracy = np.array([response_probe_accuracy(both[:, :, p], inside, out) for p in parts])
         top = len(parts) if s["top"] is None else min(s["top"], len(parts))
         self.reads_blocks = np.sort(np.argsort(-accuracy, kind="stable")[:top])
         self.middle = data.x[data.feedback.used].mean(0)
@@ -178,7 +241,7 @@ class DirectionReward(FeatureReward):
 
     def _parts(self, d: int) -> list[np.ndarray]:
         """Columns of each block; as many blocks as there are features at most."""
-        return np.array_split(np.arange(d), min(self.settings["blocks"], d))
+        return np.array_split(np.arange(d), min(self.blocks, d))
 
     def reading(self, gaps: np.ndarray) -> np.ndarray:
         """float64 [n] in [-1, 1]: mean cosine of differences [n, d] with the directions; 0 where nothing differs."""
@@ -231,12 +294,14 @@ class DirectionReward(FeatureReward):
             "middle": self.middle,
             "reads_blocks": self.reads_blocks,
             "steepness": np.array([self.steepness]),
+            "blocks": np.array([self.blocks]),
             **self.features.arrays(),
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         self.vectors, self.middle, self.reads_blocks = (arrays[k] for k in ("vectors", "middle", "reads_blocks"))
         self.steepness = float(arrays["steepness"][0])
+        self.blocks = int(arrays["blocks"][0]) if "blocks" in arrays else self.blocks  # from when settings said it
         self.features.restore(arrays)
 
 
@@ -264,6 +329,20 @@ def probe_accuracy(gaps: np.ndarray, inside: np.ndarray, out: np.ndarray, l2: fl
     weight, _ = softmax_regression(both, target, l2)
     said = z[out] @ (weight[:, 1] - weight[:, 0])
     return float(((said > 0) + 0.5 * (said == 0)).mean())
+
+
+def response_probe_accuracy(both: np.ndarray, inside: np.ndarray, out: np.ndarray) -> float:
+    """How many responses of the pairs ``out`` a logistic probe of a block, fitted to those ``inside``, sorts rightly.
+
+    both   [2, n, d] the block's states of the preferred responses and of the others. The penalty is that of
+           scikit-learn's logistic regression as it comes, |w|^2 / 2 a sum of losses; features are taken as they are.
+    """
+    x = np.concatenate([both[0, inside], both[1, inside]])
+    target = np.repeat([[0.0, 1.0], [1.0, 0.0]], len(inside), axis=0)
+    # two columns of opposite weights w / 2 and -w / 2 have half of the square of w
+    weight, bias = softmax_regression(x, target, 2 / len(x))
+    tilt, lift = weight[:, 1] - weight[:, 0], float(bias[1] - bias[0])
+    return float(np.mean([both[0, out] @ tilt + lift > 0, both[1, out] @ tilt + lift <= 0]))
 
 
 def fitted_steepness(reading: np.ndarray) -> float:

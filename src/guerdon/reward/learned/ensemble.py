@@ -1,9 +1,9 @@
 """Ensembles of reward models trained at once: what they agree on, how far they differ, and scores that allow for it.
 
 M heads on the same features see the same batches; a member's bootstrap sample is a weight [M, n] on the comparisons
-(how often it drew each), so one pass of the stacked networks (``torch.func``: ``stack_module_state``,
-``functional_call``, ``vmap``) trains all of them. Each member stops early on its own. Linear members are M convex
-problems with one data matrix, solved together by L-BFGS.
+(how often it drew each), so one pass of stacked networks (:mod:`guerdon.reward.learned.stacked_networks`) trains all of
+them. Each member stops early on its own. Linear members are M convex problems with one data matrix, solved together by
+L-BFGS.
 
 Afterwards members are put on one scale over the training candidates: mean 0 each (an offset that a member gives to
 everything says nothing), and the standard deviation that members have on average. ``std`` is their spread, times a
@@ -219,73 +219,32 @@ class EnsembleReward(FeatureReward):
         import torch
 
         from guerdon.reward.learned.heads import activation_modules
-        from guerdon.reward.learned.networks import Schedule, mlp, train
+        from guerdon.reward.learned.networks import Schedule, train
+        from guerdon.reward.learned.stacked_networks import BestOfEach, StackedNetworks
 
         s, members = self.settings, len(count)
-        widths = [s["hidden"]] if isinstance(s["hidden"], int) else list(s["hidden"])
-        kind = activation_modules()[s["activation"]]
-        nets = [
-            mlp([x.shape[1], *widths, 1], torch.Generator().manual_seed(s["seed"] + m), kind) for m in range(members)
-        ]
-        stacked, _ = torch.func.stack_module_state(nets)  # type: ignore[arg-type]
-        shapes = {name: value.shape for name, value in stacked.items()}
-        # vectors stay vectors, stacked too: the optimizer decays matrices only
-        state = {
-            name: (value if value.ndim > 2 else value.reshape(-1)).detach().clone().requires_grad_()
-            for name, value in stacked.items()
-        }
-
-        def one(parameters: dict[str, torch.Tensor], features: torch.Tensor) -> torch.Tensor:
-            return torch.func.functional_call(nets[0], parameters, (features,))[:, 0]
-
-        together = torch.func.vmap(one, in_dims=(0, None))
+        hidden = [s["hidden"]] if isinstance(s["hidden"], int) else list(s["hidden"])
+        seeds = [s["seed"] + m for m in range(members)]
+        networks = StackedNetworks([x.shape[1], *hidden, 1], activation_modules()[s["activation"]], seeds)
         widen = x.shape[1] ** 0.5  # networks learn faster from features of unit variance than of unit length
         features = torch.as_tensor(x * widen, dtype=torch.float32)
-
-        def losses(rows: np.ndarray | slice, of: BradleyTerry, weight: torch.Tensor) -> torch.Tensor:
-            """[M] each member's mean loss on some comparisons."""
-            q = of.pairs.take(rows)  # type: ignore[arg-type]
-            items, place = np.unique(np.concatenate([q.a, q.b]), return_inverse=True)
-            a, b = (torch.as_tensor(part) for part in np.split(place, 2))
-            p = torch.as_tensor(q.p, dtype=torch.float32)
-            u = together({k: v.view(shapes[k]) for k, v in state.items()}, features[torch.as_tensor(items)])
-            gap = u[:, a] - u[:, b]
-            if of.margin:
-                gap = gap - torch.as_tensor(of.margin * q.strength * np.sign(2 * q.p - 1), dtype=torch.float32)
-            loss = torch.nn.functional.softplus(-gap) + (1 - p) * gap
-            return (weight[:, rows] * loss).sum(1) / weight[:, rows].sum(1).clamp(min=1e-12)
-
+        patience = None if held is None else s["patience"]
+        best, judge = BestOfEach(networks, patience), data if held is None else held
         seen = torch.as_tensor(count * data.pairs.weight, dtype=torch.float32)
-        judge = data if held is None else held
         judged = torch.as_tensor(np.tile(judge.pairs.weight, (members, 1)), dtype=torch.float32)
-        best = {k: v.detach().clone().view(shapes[k]) for k, v in state.items()}
-        lowest, waited = np.full(members, np.inf), np.zeros(members, dtype=int)
-
-        def held_loss() -> float:
-            now = losses(slice(None), judge, judged).numpy()
-            running = waited < s["patience"] if held is not None else np.ones(members, dtype=bool)
-            better = running & (now < lowest - 1e-5) if held is not None else running
-            waited[:] = np.where(better, 0, waited + 1)
-            lowest[better] = now[better]
-            which = torch.as_tensor(better)
-            for k, v in state.items():
-                best[k][which] = v.detach().view(shapes[k])[which]
-            return float(lowest.mean())
-
-        patience = s["patience"] if held is not None else None
         schedule = Schedule(
             s["learning_rate"], s["weight_decay"], s["epochs"], s["batch"], patience, keep_best=False, seed=s["seed"]
         )
         course = train(
-            list(state.values()),
-            lambda rows: losses(rows, data, seen).sum(),
+            list(networks.state.values()),
+            lambda rows: networks.losses(features, data, rows, seen).sum(),
             len(data),
             schedule,
-            held=held_loss,
+            held=lambda: best.look(networks.losses(features, judge, slice(None), judged).numpy()),
             progress=progress,
         )
-        self.weights = [v.numpy().astype(np.float32) for k, v in best.items() if k.endswith("weight")]
-        self.biases = [v.numpy().astype(np.float32) for k, v in best.items() if k.endswith("bias")]
+        self.weights = [v.numpy().astype(np.float32) for k, v in best.state.items() if k.endswith("weight")]
+        self.biases = [v.numpy().astype(np.float32) for k, v in best.state.items() if k.endswith("bias")]
         self.weights[0] = self.weights[0] * np.float32(widen)
         return {"epochs": len(course.losses)}
 

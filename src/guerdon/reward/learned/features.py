@@ -27,14 +27,30 @@ class FeatureScaling:
     """Standardises each feature over the training candidates and divides by sqrt(d), so that |x| is about 1.
 
     With that, one ridge penalty means the same for every encoder. Constant features become zero.
+
+    Where candidates are of several modalities, ``flag`` int [d] names the column of x that says whether a feature is
+    there at all (such a column names itself). A feature is then standardised over the candidates that have it, with
+    d the number of features under its flag, and stays zero for the others: how rare a modality is changes nothing.
     """
 
     def __init__(self) -> None:
         self.mean = np.zeros(0)
         self.scale = np.zeros(0)
+        self.flag: np.ndarray | None = None
 
-    def fit(self, x: np.ndarray) -> None:
+    def fit(self, x: np.ndarray, flag: np.ndarray | None = None) -> None:
         """Learn mean and scale from x [n, d]."""
+        self.flag = None
+        if flag is not None:
+            mean, scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
+            for at in np.unique(flag):
+                mine = np.flatnonzero((flag == at) & (np.arange(len(flag)) != at))
+                there = x[:, at] > 0
+                if len(mine):
+                    self.fit(x[np.ix_(there, mine)] if there.any() else np.zeros((1, len(mine))))
+                    mean[mine], scale[mine] = self.mean, self.scale
+            self.mean, self.scale, self.flag = mean, scale, np.asarray(flag, dtype=np.int64)
+            return
         self.mean = x.mean(0, dtype=np.float64)
         sd = x.std(0, dtype=np.float64)
         # a feature that never varies in training says nothing; one that hardly does must not explode elsewhere
@@ -47,19 +63,36 @@ class FeatureScaling:
                 f"this model was fitted on {len(self.mean)} features, the encoder gives {x.shape[1]}: "
                 "open it with the encoder it was saved with"
             )
-        return (x - self.mean) * self.scale
+        scaled = (x - self.mean) * self.scale
+        return scaled if self.flag is None else scaled * (x[:, self.flag] > 0)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Learned arrays by name."""
-        return {"feature_mean": self.mean, "feature_scale": self.scale}
+        flag = {} if self.flag is None else {"feature_flag": self.flag}
+        return {"feature_mean": self.mean, "feature_scale": self.scale, **flag}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take learned arrays back."""
         self.mean, self.scale = arrays["feature_mean"], arrays["feature_scale"]
+        self.flag = arrays.get("feature_flag")
 
 
 UNITS = ("auto", "prompt", "user", "judgement")
 FEW, MANY = 4, 20
+
+
+def parted(
+    feedback: Feedback, validation: Feedback | None, seed: int, by: str = "auto", *, hold: bool = True
+) -> tuple[Feedback, Feedback, Feedback | None]:
+    """(all feedback, the part to learn from, the part to choose by); candidates are those of the first in all three.
+
+    Without ``validation`` a part is split off (:func:`inner_split`), with ``hold`` False none.
+    """
+    if validation is None:
+        fitting, held = inner_split(feedback, seed, by) if hold else (feedback, None)
+        return feedback, fitting, held
+    together, n = Feedback.concatenate([feedback, validation]), len(feedback)
+    return together, together.take(np.arange(n)), together.take(np.arange(n, len(together)))
 
 
 def inner_split(feedback: Feedback, seed: int, by: str = "auto") -> tuple[Feedback, Feedback | None]:

@@ -3,9 +3,10 @@
 One step takes ``batch`` data (comparisons or rankings), those of a prompt together. It runs them in forward passes of
 at most ``batch_tokens`` tokens, in which responses share their prompt, asks the likelihood for d loss / d u of the
 candidates in it, and starts the backward pass from there; every likelihood of
-:mod:`guerdon.reward.learned.likelihood` trains a transformer this way. AdamW, linear warm-up and decay to zero,
-clipped gradients, dropout off (as TRL's reward trainer), bfloat16 autocast on GPUs only. Held-out loss is measured
-several times an epoch; the best state is kept and training ends when it has not improved for a while.
+:mod:`guerdon.reward.learned.likelihood` trains a transformer this way. Dropout is off (as in TRL's reward trainer),
+bfloat16 autocast on GPUs only; optimizer and learning rates are those of
+:mod:`guerdon.reward.learned.training_state`. Held-out loss is measured several times an epoch; the best state is kept
+and training ends when it has not improved for a while.
 
 Centring (Eisenstein et al. 2023, arXiv:2312.09244; TRL's ``center_rewards_coefficient``) adds c (sum of the utilities
 of a datum)^2, so that scores stay around zero. ``pull`` adds pull / 2 |w - w0|^2 for the head's weights w, w0 being
@@ -21,7 +22,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -29,48 +30,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from guerdon.errors import ModelError
-from guerdon.reward.learned.checkpoints import Checkpoint, moments, restore_moments
+from guerdon.reward.learned.checkpoints import Checkpoint
 from guerdon.reward.learned.likelihood import Likelihood
 from guerdon.reward.learned.minibatches import Sizes, Texts, centring, local, members, steps_of
 from guerdon.reward.learned.readout import LastToken, MeanPool
 from guerdon.reward.learned.regularizers import LanguageRegularizer
+from guerdon.reward.learned.training_state import History, Recipe, TrainingState
 
 log = logging.getLogger(__name__)
 
 Trainable = LastToken | MeanPool
-MOST_BAD_STEPS = 3
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The knobs of the loop; ``learning_rate`` of the body, ``head_learning_rate`` of the head."""
-
-    learning_rate: float
-    head_learning_rate: float
-    weight_decay: float
-    epochs: float
-    batch: int
-    batch_tokens: int
-    warmup: float
-    center: float
-    patience: int
-    looks: int
-    seed: int
-    clip: float = 1.0
-    pull: float = 0.0
-    checkpoint: str | None = None
-
-
-@dataclass
-class History:
-    """What happened: held-out loss by step (step 0 is the start), the steps taken and skipped, the tokens run."""
-
-    held: list[tuple[int, float]] = field(default_factory=list)
-    steps: int = 0
-    skipped: int = 0
-    tokens: int = 0
-    padded_tokens: int = 0
 
 
 def utilities(
@@ -135,80 +104,39 @@ def train(
     ModelError
         if scores or gradients are not numbers several steps in a row
     """
-    theta = torch.tensor(data.theta0, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.AdamW(_groups(parameters, theta, recipe))
-    tensors = {name: p for name, p, _ in parameters}
     flat, starts, _ = members(data)
     per_epoch = math.ceil(len(data) / recipe.batch)
-    total = max(1, round(recipe.epochs * per_epoch))
-    sizes = Sizes(readout, texts, flat)
-    history, best, best_loss, stale, bad = History(), None, math.inf, 0, 0
+    total = recipe.steps or max(1, round(recipe.epochs * per_epoch))
     every = max(1, per_epoch // recipe.looks)
-    anchors = {name: p.detach().clone() for name, p, head in parameters if head} if recipe.pull else {}
-    keep = (
-        None
-        if recipe.checkpoint is None
-        else Checkpoint(recipe.checkpoint, _fingerprint(texts, data, held, recipe, readout.head, language))
-    )
-    state = None if keep is None else keep.load()
-    if state is not None:
-        stored, about = state
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                tensor.copy_(stored[f"now.{name}"])
-            theta.copy_(stored["theta"])
-        restore_moments(optimizer, stored)
-        best = {name: stored[f"best.{name}"] for name in tensors} if held is not None else None
-        best_loss, stale = about["best_loss"], about["stale"]
-        history = History(**{**about["history"], "held": [tuple(look) for look in about["history"]["held"]]})
-        log.info("training goes on at step %d of %d", history.steps, total)
+    sizes = Sizes(readout, texts, flat)
+    state = TrainingState(parameters, data.theta0, recipe, total)
+    keep, saved = None, None
+    if recipe.checkpoint is not None:
+        keep = Checkpoint(recipe.checkpoint, _fingerprint(texts, data, held, recipe, readout.head, language))
+        saved = keep.load()
+    if saved is not None:
+        state.restore(*saved)
+        log.info("training goes on at step %d of %d", state.history.steps, total)
     elif held is not None:
-        best_loss = held_loss(readout, texts, held, data.theta0, recipe.batch_tokens)
-        best = {name: t.detach().clone() for name, t in tensors.items()}
-        history.held.append((0, best_loss))
+        state.look(held_loss(readout, texts, held, data.theta0, recipe.batch_tokens))
+    history = state.history
     steps = steps_of(texts.prompts[flat[starts[:-1]]], recipe.batch, total, np.random.default_rng(recipe.seed))
     for step in islice(steps, history.steps, None):
-        if stale >= recipe.patience:
-            log.info("held-out loss has not improved for %d looks; stopped at step %d", stale, history.steps)
+        if state.stale >= recipe.patience:
+            log.info("held-out loss has not improved for %d looks; stopped at step %d", state.stale, history.steps)
             break
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * _rise_and_fall(history.steps, total, recipe.warmup)
-        optimizer.zero_grad(set_to_none=True)
+        state.begin_step()
         with _dropout(readout.head, [recipe.seed, history.steps]):
-            finite = _gradients(readout, texts, data, theta, step, sizes, recipe, history, language)
-        for name, anchor in anchors.items():
-            grad = tensors[name].grad
-            if grad is not None:
-                grad.add_(tensors[name].detach() - anchor, alpha=recipe.pull)
-        norm = float(torch.nn.utils.clip_grad_norm_(tensors.values(), recipe.clip))
-        history.steps += 1
-        if finite and math.isfinite(norm):
-            optimizer.step()
-            bad = 0
-        else:
-            history.skipped, bad = history.skipped + 1, bad + 1
-            if bad == MOST_BAD_STEPS:
-                raise ModelError(
-                    f"training diverged: {bad} steps in a row without finite scores and gradients; lower learning_rate "
-                    f"(now {recipe.learning_rate:g})"
-                )
+            finite = _gradients(readout, texts, data, state.theta, step, sizes, recipe, history, language)
+        state.end_step(finite)
         if history.steps % every == 0 or history.steps == total:
             if held is not None:
-                loss = held_loss(readout, texts, held, theta.detach().numpy(), recipe.batch_tokens)
-                history.held.append((history.steps, loss))
-                stale += 1
-                if loss < best_loss - 1e-5:
-                    best, best_loss, stale = {name: t.detach().clone() for name, t in tensors.items()}, loss, 0
+                state.look(held_loss(readout, texts, held, state.theta.detach().numpy(), recipe.batch_tokens))
             if keep is not None:
-                now = {f"now.{n}": t for n, t in tensors.items()} | {"theta": theta} | moments(optimizer)
-                now |= {f"best.{n}": t for n, t in (best or {}).items()}
-                keep.save(now, {"best_loss": best_loss, "stale": stale, "history": asdict(history)})
+                keep.save(*state.stored())
         if watch is not None:
             watch(history.steps, total, history.held[-1][1] if history.held else math.nan)
-    if best is not None:
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                tensor.copy_(best[name])
+    state.end_in_best()
     if keep is not None:
         keep.remove()
     return history
@@ -268,12 +196,6 @@ def _dropout(head: torch.nn.Module, seed: list[int]) -> Iterator[None]:
             head.eval()
 
 
-def _rise_and_fall(step: int, total: int, warmup: float) -> float:
-    """Share of the peak learning rate at ``step``: linear warm-up, then linear decay to zero at ``total``."""
-    rise = max(1, round(warmup * total))
-    return min((step + 1) / rise, (total - step) / max(1, total - rise))
-
-
 def _fingerprint(
     texts: Texts,
     data: Likelihood,
@@ -292,24 +214,6 @@ def _fingerprint(
     for sequence in texts.sequences:
         digest.update(sequence.tobytes() + b"|")
     return digest.hexdigest()
-
-
-def _groups(
-    parameters: Sequence[tuple[str, torch.nn.Parameter, bool]], theta: Tensor, recipe: Recipe
-) -> list[dict[str, Any]]:
-    """AdamW's parameter groups: no decay of vectors, the head at its own rate."""
-    groups = []
-    for head in (False, True):
-        for matrix in (True, False):
-            chosen: list[Tensor] = [p for _, p, h in parameters if h == head and (p.ndim >= 2) == matrix]
-            if head and not matrix and len(theta):
-                chosen.append(theta)
-            if chosen:
-                rate = recipe.head_learning_rate if head else recipe.learning_rate
-                groups.append(
-                    {"params": chosen, "lr": rate, "peak": rate, "weight_decay": recipe.weight_decay * matrix}
-                )
-    return groups
 
 
 def _autocast(readout: Trainable) -> Any:

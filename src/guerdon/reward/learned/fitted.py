@@ -13,7 +13,11 @@ from guerdon.encode.base import Encoder
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
 from guerdon.reward.base import Reward, Scores
-from guerdon.reward.learned.features import FeatureScaling, features_of, inner_split
+from guerdon.reward.learned.features import FeatureScaling, features_of, parted
+from guerdon.reward.registry import documented_parameters
+
+MEDIA = ("media", "image:", "audio:")
+"""How the specifications of encoders begin that see more than text."""
 
 
 class FittedReward(Reward):
@@ -24,6 +28,11 @@ class FittedReward(Reward):
 
     #: what fit() learned about itself, JSON-ready: sizes, chosen hyper-parameters, held-out figures
     summary: dict[str, Any]
+
+    @classmethod
+    def parameters(cls) -> list[tuple[str, Any, str]]:
+        """(name, default, one line of documentation) of each hyper-parameter."""
+        return documented_parameters(cls)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -90,6 +99,13 @@ class FeatureReward(FittedReward):
         spec = self.encoder if isinstance(self.encoder, str) else self.encoder.spec
         return {"encoder": spec, **self.settings}
 
+    @property
+    def sees(self) -> tuple[str, ...]:  # type: ignore[override]  # as its encoder does
+        """The parts of messages besides text that its features are of."""
+        if isinstance(self.encoder, str) and not self.encoder.startswith(MEDIA):
+            return ()  # known without opening it
+        return getattr(self.open_encoder(), "sees", ())
+
     def open_encoder(self) -> Encoder:
         """The encoder, loaded on first use."""
         if isinstance(self.encoder, str):
@@ -104,15 +120,17 @@ class FeatureReward(FittedReward):
             return np.zeros((0, len(self.features.mean)))
         return self.features(self.open_encoder().encode(candidates))
 
+    def x_of(self, feedback: Feedback) -> np.ndarray:
+        """float64 [C, d] scaled features of the candidates that ``feedback`` uses; zero for others."""
+        used = feedback.used
+        x = np.zeros((len(feedback.responses), len(self.features.mean)))
+        x[used] = self.x(feedback.candidates.take(used))
+        return x
+
     def fit(self, feedback: Feedback, *, validation: Feedback | None = None, progress: bool = False) -> Self:
         start = time.perf_counter()
-        if validation is None:
-            train, held = inner_split(feedback, self.settings["seed"], self.settings.get("choose_by", "auto"))
-        else:
-            together = Feedback.concatenate([feedback, validation])
-            n = len(feedback)
-            feedback, train = together, together.take(np.arange(n))
-            held = together.take(np.arange(n, len(together)))
+        s = self.settings
+        feedback, train, held = parted(feedback, validation, s["seed"], s.get("choose_by", "auto"))
         raw = features_of(self.open_encoder(), feedback, progress=progress)
         encoded = time.perf_counter()
         self.fit_scaling(raw[train.used])
@@ -130,7 +148,7 @@ class FeatureReward(FittedReward):
 
     def fit_scaling(self, raw: np.ndarray) -> None:
         """Learn how features are scaled from the fitting part's ``raw`` [n, d]."""
-        self.features.fit(raw)
+        self.features.fit(raw, getattr(self.open_encoder(), "flags", None))
 
     def learn(self, data: Prepared, progress: bool) -> dict[str, Any]:
         """Fit what stands above the features; returns entries for ``summary``."""

@@ -100,23 +100,17 @@ class GeneralPreference(EmbeddedPreference, FeatureReward):
         """Fit embeddings (and the scales' router) to the comparisons, stopping by the held-out ones."""
         import torch
 
-        from guerdon.reward.learned.networks import Schedule, mlp, negative_log_likelihood, train
+        from guerdon.reward.learned.networks import Schedule, negative_log_likelihood, train
 
         s, x = self.settings, _unit(data.x)
         n, d = x.shape
         fitting = self._compile(data.train)
         held = None if data.held is None or not len(data.held.pairs(ties=True)) else self._compile(data.held)
         by_prompt = s["scales"] == "prompt"
-        self.columns = (
-            prompt_columns(self.open_encoder(), d, s["prompt_width"]) if by_prompt else np.zeros(0, dtype=np.int64)
-        )
-        generator = torch.Generator().manual_seed(s["seed"])
-        widths = [d, *([s["hidden"]] if s["hidden"] else []), s["dim"]]
-        net = mlp(widths, generator)
-        with torch.no_grad():
-            last = net[-1]
-            last.weight.normal_(0, (widths[-2] + 1) ** -0.5, generator=generator)  # type: ignore[operator,union-attr]
-            last.bias.normal_(0, (widths[-2] + 1) ** -0.5, generator=generator)  # type: ignore[operator,union-attr]
+        self.columns = np.zeros(0, dtype=np.int64)
+        if by_prompt:
+            self.columns = prompt_columns(self.open_encoder(), d, s["prompt_width"])
+        net = self._network(d)
         router = torch.zeros(len(self.columns), s["dim"] // 2, requires_grad=True)
         features = torch.as_tensor(x, dtype=torch.float32)
         theta = torch.zeros(0, dtype=torch.float64, requires_grad=True)
@@ -149,8 +143,7 @@ class GeneralPreference(EmbeddedPreference, FeatureReward):
         )
         self.layers = layers_of(net)
         self.router = router.detach().double().numpy()
-        rng = np.random.default_rng(s["seed"])
-        rows = rng.permutation(data.train.used)
+        rows = np.random.default_rng(s["seed"]).permutation(data.train.used)
         some = self._embed(data.x[rows[: max(s["pool"], 200)]])
         self.pooled = some.v[: s["pool"]].mean(0) if s["pool"] else np.zeros(0)
         return {
@@ -160,6 +153,21 @@ class GeneralPreference(EmbeddedPreference, FeatureReward):
             "epochs": course.best + 1,
             "cyclic_share": round(cyclic_share(some.take(np.arange(min(len(rows), 200))).table()), 4),
         }
+
+    def _network(self, d: int) -> Any:
+        """The embedding network, its last layer drawn so that embeddings of different candidates start apart."""
+        import torch
+
+        from guerdon.reward.learned.networks import mlp
+
+        s = self.settings
+        generator = torch.Generator().manual_seed(s["seed"])
+        widths = [d, *([s["hidden"]] if s["hidden"] else []), s["dim"]]
+        net: Any = mlp(widths, generator)
+        with torch.no_grad():
+            net[-1].weight.normal_(0, (widths[-2] + 1) ** -0.5, generator=generator)
+            net[-1].bias.normal_(0, (widths[-2] + 1) ** -0.5, generator=generator)
+        return net
 
     def _compile(self, feedback: Feedback) -> SkewSymmetric:
         pairs = feedback.pairs(max_per_person=self.settings["max_pairs"], seed=self.settings["seed"])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from guerdon.encode.prefix import common_prefix
+from guerdon.reward.learned.centring import centring as centring  # what the loop of transformers adds as well
 from guerdon.reward.learned.likelihood import Likelihood
 from guerdon.reward.learned.readout import LastToken, Readout
 
@@ -35,14 +36,6 @@ def local(data: Likelihood) -> tuple[Likelihood, np.ndarray]:
     """(the same data over the candidates it touches alone, which those are), so that arrays stay small."""
     used = np.unique(members(data)[0])
     return over(data, used), used
-
-
-def centring(data: Likelihood, u: np.ndarray) -> np.ndarray:
-    """float64 [C] gradient of the weighted mean over data of (sum of a datum's utilities)^2."""
-    flat, starts, weight = members(data)
-    total = np.add.reduceat(u[flat], starts[:-1])
-    grad = np.repeat(2 * total * weight / max(weight.sum(), 1e-12), np.diff(starts))
-    return np.bincount(flat, weights=grad, minlength=len(u))
 
 
 class Sizes:

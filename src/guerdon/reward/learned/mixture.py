@@ -19,6 +19,7 @@ https://arxiv.org/abs/2505.24846
 from __future__ import annotations
 
 import logging
+from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -261,12 +262,8 @@ class MixtureReward(FeatureReward):
             log.warning(
                 "%d people have no comparisons (%s ...): they keep the router's weights", len(silent), min(silent)
             )
-        used = feedback.used
-        x = np.zeros((len(feedback.responses), len(self.features.mean)))
-        x[used] = self.x(feedback.candidates.take(used))
-        other = type(self).__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other.contexts = self._hear(feedback, x)
+        other = copy(self)
+        other.contexts = self._hear(feedback, self.x_of(feedback))
         return other
 
     # ------------------------------------------------------------------ scoring
@@ -353,10 +350,8 @@ class MixtureReward(FeatureReward):
         For naming the rewards: what do the comparisons that only this one expects have in common?
         """
         pairs = feedback.pairs(ties=False, max_per_person=self.settings["max_pairs"], seed=self.settings["seed"])
-        used = feedback.used
-        x = np.zeros((len(feedback.responses), len(self.features.mean)))
-        x[used] = self.x(feedback.candidates.take(used))
-        d = (x @ self.heads / self.spread)[pairs.a] - (x @ self.heads / self.spread)[pairs.b]
+        u = self.x_of(feedback) @ self.heads / self.spread
+        d = u[pairs.a] - u[pairs.b]
         d = d * np.sign(2 * pairs.p - 1)[:, None]
         others = (d.sum(1, keepdims=True) - d) / max(d.shape[1] - 1, 1)
         return [[_told(feedback, pairs, i) for i in np.argsort(-(d - others)[:, k])[:count]] for k in range(d.shape[1])]

@@ -12,6 +12,7 @@ from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
 from guerdon.reward.base import Scores
+from guerdon.reward.learned.centring import centred
 from guerdon.reward.learned.fitted import FeatureReward, Prepared
 from guerdon.reward.learned.heads import HEADS, Head, LinearHead
 from guerdon.reward.learned.likelihood import LIKELIHOODS, Likelihood, compile_likelihood
@@ -45,6 +46,7 @@ class RewardModel(FeatureReward):
     weight_decay : AdamW weight decay of the mlp head
     epochs : most passes over the data of the mlp head
     batch : data a step of the mlp head
+    center : coefficient that keeps the scores of a comparison around zero, so that one threshold can filter data
     consistency : weight of the penalty on a rewording's score that differs from the original's; 0 is none
     rewording : what rewords the data for it: a transform of guerdon.generate.rewordings, or package.module:object
     paraphraser : the language model that writes the rewordings, where one does
@@ -74,6 +76,7 @@ class RewardModel(FeatureReward):
         weight_decay: float = 1e-2,
         epochs: int = 30,
         batch: int = 256,
+        center: float = 0.0,
         consistency: float = 0.0,
         rewording: str = "typos",
         paraphraser: str | None = None,
@@ -81,6 +84,8 @@ class RewardModel(FeatureReward):
         choose_by: str = "auto",
         seed: int = 0,
     ) -> None:
+        if not center >= 0:
+            raise ConfigError(f"center={center}: use a number of at least 0, e.g. 0.01")
         if not consistency >= 0:
             raise ConfigError(f"consistency={consistency}: use a weight of at least 0")
         if head not in HEADS:
@@ -108,6 +113,7 @@ class RewardModel(FeatureReward):
             "weight_decay": weight_decay,
             "epochs": epochs,
             "batch": batch,
+            "center": center,
             "consistency": consistency,
             "rewording": rewording,
             "paraphraser": paraphraser,
@@ -139,7 +145,7 @@ class RewardModel(FeatureReward):
 
     def learn(self, data: Prepared, progress: bool) -> dict[str, Any]:
         """Fit the head; a linear one's penalty is chosen on the held-out part, which it then learns from as well."""
-        compiled = self.compile(data.train)
+        compiled = centred(self.compile(data.train), self.settings["center"])
         held = None if data.held is None else self.compile(data.held)
         again = self._reworded(data, compiled, held)
         more = self._with(_of(again, data.train))
@@ -148,7 +154,7 @@ class RewardModel(FeatureReward):
             return {"data": len(compiled), **self._spread(data, again)}
         if held is not None and data.rejoin:
             self.head = LinearHead(l2=self.head.chosen_l2)
-            compiled = self.compile(data.feedback)
+            compiled = centred(self.compile(data.feedback), self.settings["center"])
             self.theta = self.head.fit(data.x, compiled, None, **self._with(_of(again, data.feedback)))
         return {"data": len(compiled), "l2": self.head.chosen_l2, **self._spread(data, again)}
 

@@ -39,6 +39,12 @@ class Schedule:
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's decay of the moments"""
 
+    def left(self, done: float) -> float:
+        """What is left of the learning rate after the share ``done`` of all steps."""
+        if not self.decay:
+            return 1.0
+        return (1 - math.cos(math.pi * (1 - done))) / 2 if self.decay == "cosine" else 1 - done
+
 
 @dataclass
 class Course:
@@ -106,22 +112,7 @@ def train(
     rng = np.random.default_rng(schedule.seed)
     steps = max(1, -(-size // schedule.batch))
     total = schedule.epochs * steps
-    rate = [1.0] * len(parameters) if rates is None else list(rates)
-    groups: dict[tuple[bool, float], list[Tensor]] = {}
-    for p, r in zip(parameters, rate, strict=True):
-        groups.setdefault((p.ndim >= 2, r), []).append(p)
-    optimizer = torch.optim.AdamW(
-        [
-            {
-                "params": members,
-                "weight_decay": schedule.weight_decay if decayed else 0.0,
-                "lr": schedule.learning_rate * r,
-                "rate": r,
-            }
-            for (decayed, r), members in groups.items()
-        ],
-        betas=schedule.betas,
-    )
+    optimizer = _optimizer(parameters, schedule, [1.0] * len(parameters) if rates is None else rates)
     course, best, best_loss, done = Course(), None, math.inf, 0
     with _bar(progress, schedule.epochs) as shown:
         for epoch in range(schedule.epochs):
@@ -129,11 +120,8 @@ def train(
             data = np.arange(size) if admitted is None else admitted(epoch)
             batches = steps if admitted is None else max(1, -(-len(data) // schedule.batch))
             for rows in np.array_split(data[rng.permutation(len(data))], batches):
-                if schedule.decay:
-                    for group in optimizer.param_groups:
-                        left = 1 - done / total
-                        left = (1 - math.cos(math.pi * left)) / 2 if schedule.decay == "cosine" else left
-                        group["lr"] = schedule.learning_rate * group["rate"] * left
+                for group in optimizer.param_groups:
+                    group["lr"] = group["peak"] * schedule.left(done / total)
                 optimizer.zero_grad()
                 value = loss(rows)
                 value.backward()
@@ -156,6 +144,25 @@ def train(
             for p, value in zip(parameters, best, strict=True):
                 p.copy_(value)
     return course
+
+
+def _optimizer(parameters: Sequence[Tensor], schedule: Schedule, rates: Sequence[float]) -> torch.optim.AdamW:
+    """AdamW without decay of vectors; ``peak`` of a group is the learning rate that it starts from."""
+    groups: dict[tuple[bool, float], list[Tensor]] = {}
+    for p, rate in zip(parameters, rates, strict=True):
+        groups.setdefault((p.ndim >= 2, schedule.learning_rate * rate), []).append(p)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": members,
+                "weight_decay": schedule.weight_decay if matrices else 0.0,
+                "lr": peak,
+                "peak": peak,
+            }
+            for (matrices, peak), members in groups.items()
+        ],
+        betas=schedule.betas,
+    )
 
 
 @contextmanager

@@ -28,10 +28,10 @@ from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback, Pairs
 from guerdon.reward.base import Scores
-from guerdon.reward.learned.backbone import HeadedBackbone
 from guerdon.reward.learned.backbone_model import language_head, linear
 from guerdon.reward.learned.features import FeatureScaling
 from guerdon.reward.learned.finetune import Recipe
+from guerdon.reward.learned.headed_backbone import HeadedBackbone
 from guerdon.reward.learned.heads import LinearHead
 from guerdon.reward.learned.likelihood import BradleyTerry, Likelihood
 from guerdon.reward.learned.minibatches import Texts, members
@@ -100,28 +100,17 @@ class PeerAdapters(HeadedBackbone):
     curriculum : share (only what is left out grows) or easy-first (after the warm-up easy pairs come first, too)
     final : mean of the two, or better (the one with the lower held-out loss)
     start : where the heads start: probe (optimum of frozen states, on half of the data each) or zero
-    lora_rank : rank of the adapters
-    lora_alpha : scale of the adapters, divided by the rank
     learning_rate : peak AdamW step of the adapters; null is 2e-4
     head_learning_rate : peak AdamW step of the heads; null is ten times learning_rate
-    weight_decay : AdamW weight decay of matrices
-    epochs : most passes over the data
     batch : comparisons a step, which are ranked together; at least 16
-    batch_tokens : most tokens of one forward pass (memory); null is 4,096 on a CPU and 32,768 on a GPU
-    warmup : share of the steps in which the learning rate rises
-    patience : looks at the held-out loss without improvement before training ends; there are four looks an epoch
-    max_length : most tokens of a candidate; null is what the backbone reads, at most 2,048
-    too_long : what happens to longer candidates: truncate (the oldest tokens of the prompt) or unscored
     margin : a preferred response must win by margin x strength
     ties : half (a tie is p = 1/2) or drop
-    max_pairs : at most so many pairs a person made from separate ratings; null keeps all
     keep : the state a fit ends in: last (nothing is held out) or best (lowest held-out loss)
-    gradient_clip : largest norm of a step's gradient
-    share_prefix : run a prompt's tokens once for all its responses where that is predicted to be less work
     seed : seeds the first peer, the inner split and the order of the data
     peer_seed : seeds the second peer; null is seed + 1
-    device : cpu, cuda, ...; null takes cuda where there is one
     """
+
+    shared = (*HeadedBackbone.shared, "margin", "ties")
 
     def __init__(
         self,
@@ -135,30 +124,11 @@ class PeerAdapters(HeadedBackbone):
         curriculum: str = "share",
         final: str = "mean",
         start: str = "probe",
-        lora_rank: int = 16,
-        lora_alpha: int = 32,
-        learning_rate: float | None = None,
-        head_learning_rate: float | None = None,
-        weight_decay: float = 0.01,
-        epochs: float = 3,
-        batch: int = 32,
-        batch_tokens: int | None = None,
-        warmup: float = 0.1,
-        patience: int = 4,
-        max_length: int | None = None,
-        too_long: str = "truncate",
-        margin: float = 0.0,
-        ties: str = "half",
-        max_pairs: int | None = 500,
         keep: str = "last",
-        gradient_clip: float = 1.0,
-        share_prefix: bool = True,
-        seed: int = 0,
         peer_seed: int | None = None,
-        device: str | None = None,
+        **settings: Any,
     ) -> None:
-        given: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        check_review({**given, "warmup": review_warmup})
+        given: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "settings", "__class__")}
         for name, known in (("reads", READS), ("final", ("mean", "better"))):
             if given[name] not in known:
                 raise ConfigError(f"{name}={given[name]!r} is unknown; use {' or '.join(known)}")
@@ -166,8 +136,8 @@ class PeerAdapters(HeadedBackbone):
             raise ConfigError(f"beta={beta}: use a number above 0")
         if final == "better" and keep == "last":
             raise ConfigError("final=better compares held-out losses, and keep=last holds nothing out: use keep=best")
-        own = ("reads", "beta", "noise", "review_warmup", "select", "curriculum", "final", "peer_seed")
-        self.begin("peer-policies" if reads == "policy" else "peer-adapters", given, own, tuning="lora")
+        self.begin("peer-policies" if reads == "policy" else "peer-adapters", given, settings, tuning="lora")
+        check_review({**self.settings, "warmup": review_warmup})
         self.trained_on: Pairs | None = None
         self.selection_rate, self.mean_margin = np.zeros(0), np.zeros(0)
 

@@ -34,8 +34,8 @@ from guerdon.encode.prefix import base_of
 from guerdon.errors import ConfigError, FeedbackError, ModelError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback
-from guerdon.reward.learned.backbone import HeadedBackbone
 from guerdon.reward.learned.backbone_model import linear
+from guerdon.reward.learned.headed_backbone import HeadedBackbone
 from guerdon.reward.learned.heads import LinearHead
 from guerdon.reward.learned.lasso import check_l1, lasso
 from guerdon.reward.learned.likelihood import Likelihood
@@ -70,26 +70,13 @@ class SparseBackbone(SparseAttribution, HeadedBackbone):
     sae_tokens : most states that it sees
     tuning : full (all weights), lora (adapters), or auto (lora above 500 million parameters); mode=head tunes none
     start : where the linear head starts: zero (the paper) or probe (optimum on frozen states; always in mode=head)
-    lora_rank : rank of the adapters
-    lora_alpha : scale of the adapters, divided by the rank
     learning_rate : peak AdamW step of the backbone and autoencoder; null is 2e-5 for full and 2e-4 for lora
     head_learning_rate : peak AdamW step of the linear head; null is ten times learning_rate
-    weight_decay : AdamW weight decay of matrices
-    epochs : most passes over the data
     batch : comparisons a step
-    batch_tokens : most tokens of one forward pass (memory); null is 4,096 on a CPU and 32,768 on a GPU
-    warmup : share of the steps in which the learning rate rises
-    patience : looks at the held-out loss without improvement before training ends; there are four looks an epoch
-    max_length : most tokens of a candidate; null is what the backbone reads, at most 2,048
-    too_long : what happens to longer candidates: truncate (the oldest tokens of the prompt) or unscored
-    max_pairs : at most so many pairs a person made from separate ratings; null keeps all
-    keep : the state a fit ends in: best (lowest held-out loss) or last (nothing is held out)
-    gradient_clip : largest norm of a step's gradient
-    share_prefix : run a prompt's tokens once for all its responses where that is predicted to be less work
     seed : seeds the autoencoder, the inner split, the order of the data and the adapters
-    device : cpu, cuda, ...; null takes cuda where there is one
-    checkpoint : directory for the state of the training, from which a killed fit goes on; null keeps none
     """
+
+    shared = (*HeadedBackbone.shared, "tuning", "checkpoint")
 
     def __init__(
         self,
@@ -107,29 +94,10 @@ class SparseBackbone(SparseAttribution, HeadedBackbone):
         sae_learning_rate: float = 3e-3,
         sae_batch: int = 512,
         sae_tokens: int = 200_000,
-        tuning: str = "auto",
         start: str = "zero",
-        lora_rank: int = 16,
-        lora_alpha: int = 32,
-        learning_rate: float | None = None,
-        head_learning_rate: float | None = None,
-        weight_decay: float = 0.01,
-        epochs: float = 3,
-        batch: int = 32,
-        batch_tokens: int | None = None,
-        warmup: float = 0.1,
-        patience: int = 4,
-        max_length: int | None = None,
-        too_long: str = "truncate",
-        max_pairs: int | None = 500,
-        keep: str = "best",
-        gradient_clip: float = 1.0,
-        share_prefix: bool = True,
-        seed: int = 0,
-        device: str | None = None,
-        checkpoint: str | None = None,
+        **settings: Any,
     ) -> None:
-        given: dict[str, Any] = {key: v for key, v in locals().items() if key not in ("self", "__class__")}
+        given: dict[str, Any] = {key: v for key, v in locals().items() if key not in ("self", "settings", "__class__")}
         for name, known in (("mode", MODES), ("positions", POSITIONS)):
             if given[name] not in known:
                 raise ConfigError(f"{name}={given[name]!r} is unknown; use one of {', '.join(known)}")
@@ -138,8 +106,7 @@ class SparseBackbone(SparseAttribution, HeadedBackbone):
         if not reconstruction > 0:
             raise ConfigError(f"reconstruction={reconstruction}: use a number above 0; mode=language does without it")
         check_l1(l1)
-        own = "layer latent k topk mode reconstruction l1 positions sae_epochs sae_learning_rate sae_batch sae_tokens"
-        self.begin("sarm", given, own.split())
+        self.begin("sarm", given, settings)
         self.sae: SparseAutoencoder | None = None
         self.trained_on: tuple[str, int] | None = None
         self.learned_by_fit = False

@@ -40,9 +40,9 @@ from guerdon.reward.learned.sparse_autoencoder import SparseAutoencoder
 class _KeptScaling(FeatureScaling):
     """Fitted once: an autoencoder trained before the feedback came keeps reading features as it learned to."""
 
-    def fit(self, x: np.ndarray) -> None:
+    def fit(self, x: np.ndarray, flag: np.ndarray | None = None) -> None:
         if not len(self.mean):
-            super().fit(x)
+            super().fit(x, flag)
 
 
 class SparseReward(SparseAttribution, FeatureReward):
@@ -108,7 +108,7 @@ class SparseReward(SparseAttribution, FeatureReward):
             row = int(np.flatnonzero(np.isnan(raw).any(1))[0])
             raise FeedbackError(f"text {row} has no features: leave it out of the autoencoder's texts")
         self.features = _KeptScaling()
-        self.features.fit(raw)
+        self.fit_scaling(raw)
         self.learned_by_fit = False
         self._train(self.features(raw), progress)
         return self

@@ -30,7 +30,8 @@ from guerdon.encode.base import Encoder
 from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.star import Feedback, Pairs
 from guerdon.reward.personal.basis import Basis
-from guerdon.reward.personal.low_rank import Choice, LowRankReward
+from guerdon.reward.personal.low_rank import LowRankReward
+from guerdon.reward.personal.low_rank_choice import Choice
 from guerdon.reward.personal.people import ADAPT_PAIRS, PeopleTable
 from guerdon.reward.personal.selection import FewShot, pairs_of_people, within_person
 from guerdon.reward.personal.weights import solve

@@ -23,6 +23,7 @@ https://arxiv.org/abs/2502.13131
 from __future__ import annotations
 
 import logging
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -38,6 +39,7 @@ from guerdon.reward.base import Scores
 from guerdon.reward.learned.fitted import FeatureReward, Prepared
 from guerdon.reward.learned.heads import LinearHead
 from guerdon.reward.learned.likelihood import compile_likelihood
+from guerdon.reward.personal.askers import Askers
 from guerdon.reward.personal.selection import SHOTS, FewShot, pairs_of_people, within_person
 from guerdon.reward.personal.standing import OneScale, Standing, principal
 
@@ -302,8 +304,7 @@ class ComponentsReward(FeatureReward):
 
     def adapt(self, feedback: Feedback) -> Self:
         """A copy that also knows the people of ``feedback``; of known people the losses add up, as in Hedge."""
-        other = type(self).__new__(type(self))
-        other.__dict__.update(self.__dict__)
+        other = copy(self)
         u = np.zeros((len(feedback.responses), self.directions.shape[1]))
         u[feedback.used] = self.utilities(feedback.candidates.take(feedback.used))
         pairs = pairs_of_people(feedback, 3 * self.settings["max_pairs"], self.settings["seed"])
@@ -335,17 +336,11 @@ class ComponentsReward(FeatureReward):
         n = len(candidates)
         if not n:
             return Scores(np.zeros(0))
-        names: list[str | None] = [None] * n if candidates.user is None else list(candidates.user)
-        table = {name: i for i, name in enumerate(dict.fromkeys(names))}
-        coefficient, constant = self._linear([name or "" for name in table])
-        row = np.array([table[name] for name in names])
+        askers = Askers.of(candidates.user, n, self.people.index)
+        coefficient, constant = self._linear([name or "" for name in askers.names])
+        row = askers.which
         value = np.einsum("nj,nj->n", self.utilities(candidates), coefficient[row]) + constant[row]
-        return Scores(value, reason=() if candidates.user is None else [self._flag(name) for name in names])
-
-    def _flag(self, name: str | None) -> str | None:
-        if name in self.people.index:
-            return None
-        return "population: nobody asked" if name is None else f"population: unknown person {name!r}"
+        return Scores(value, reason=askers.reason)
 
     def score_table(self, candidates: Candidates, users: list[str]) -> np.ndarray:
         """float64 [c, u]: utility of each candidate to each person (population where unknown)."""

@@ -138,6 +138,11 @@ class Placed:
         return differences
 
 
+def prior_precision(trust: float, u: int, k: int) -> np.ndarray:
+    """float64 [u, K, K] prior precision of logits: none at all for infinite trust, immovable for none."""
+    return np.tile(np.eye(k) / max(trust, 1e-9), (u, 1, 1))
+
+
 def solve(
     placed: Placed,
     pairs: Pairs,

@@ -12,8 +12,7 @@ disagree nobody is moved away from the population.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -22,48 +21,15 @@ from guerdon.encode.base import Encoder
 from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Feedback, Pairs
-from guerdon.reward.base import Scores
 from guerdon.reward.learned.features import features_of
-from guerdon.reward.learned.fitted import FeatureReward
 from guerdon.reward.personal.basis import Basis, Data, learn
-from guerdon.reward.personal.people import ADAPT_PAIRS, PeopleTable, candidate_keys
-from guerdon.reward.personal.selection import (
-    TRUST,
-    Evidence,
-    FewShot,
-    few_shot_trial,
-    folds_of,
-    gain,
-    pairs_of_people,
-    predict,
-)
-from guerdon.reward.personal.weights import CONSTRAINTS, posterior, solve
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-ITEM_GRID = (None, 10.0, 3.0)
-L2_GRID = (0.3, 1.0, 3.0, 10.0)
-RANK_GRID = (1, 2, 3, 4, 6, 8, 12, 16)
-SELECTION_PEOPLE = 600
-"""Rank, penalties and trust are chosen on at most so many people; the basis is then learned from everybody."""
+from guerdon.reward.personal.linear_people import LinearPeople
+from guerdon.reward.personal.low_rank_choice import Choice, Search
+from guerdon.reward.personal.people import PeopleTable, candidate_keys
+from guerdon.reward.personal.weights import CONSTRAINTS
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A setting for ``basis.learn``, the trust in votes, and the held-out evidence for them.
-
-    gain  (mean, low, high) accuracy gain of adapting over the population on people held out inside fitting, averaged
-          over 3, 10 and 30 shots; chosen on the same people, so slightly flattering: ``guerdon eval`` has the last word
-    """
-
-    setting: dict[str, Any]
-    trust: float
-    gain: tuple[float, float, float]
-    table: list[dict[str, Any]]
-
-
-class LowRankReward(FeatureReward):
+class LowRankReward(LinearPeople):
     """Basis utilities x person weights; unknown people get the population and are flagged in ``Scores.reason``.
 
     A score is in log-odds. ``Scores.std`` is the posterior standard deviation of a person's utility given their votes
@@ -87,8 +53,6 @@ class LowRankReward(FeatureReward):
     rounds : most alternations between people and basis
     seed : seeds folds, pair draws and starts
     """
-
-    reads = ("user",)
 
     def __init__(
         self,
@@ -156,16 +120,6 @@ class LowRankReward(FeatureReward):
         return {"encoder": spec, "basis": basis, **self.settings}
 
     @property
-    def users(self) -> tuple[str, ...]:
-        """The people this reward knows."""
-        return self.people.users
-
-    @property
-    def width(self) -> int:
-        """Number of basis utilities."""
-        return len(self.mean)
-
-    @property
     def given(self) -> bool:
         """Whether the standardised features are the basis themselves: nothing but people's weights is learned."""
         return bool(self.scorers)
@@ -214,33 +168,18 @@ class LowRankReward(FeatureReward):
         start = time.perf_counter()
         s = self.settings
         pairs = self._pairs(feedback, s["max_pairs"])
-        used = feedback.used
-        raw = np.zeros((0, 0))
-        if self.scorers:
-            values = self._raw(feedback.candidates.take(used))
-            if np.isnan(values).any():
-                raise FeedbackError("a given basis scorer left candidates unscored; every candidate needs every scorer")
-            raw = np.zeros((len(feedback.responses), values.shape[1]))
-            raw[used] = values
-        else:
-            raw = features_of(self.open_encoder(), feedback, progress=progress)
+        raw = self._given_scores(feedback) if self.scorers else self._encoded(feedback, progress)
         encoded = time.perf_counter()
-        self.features.fit(raw[used])
-        if self.scorers and np.any(self.features.scale == 0):
-            bad = int(np.flatnonzero(self.features.scale == 0)[0])
-            raise FeedbackError(
-                f"basis scorer {self.params['basis'][bad]!r} gives every candidate the same score; drop it"
-            )
         x = self._represent(raw, pairs)
         choice = self._choose(feedback, pairs, x)
         basis = self._learn(Data.of(pairs, len(x), s["balance"]), x, choice.setting)
-        self._take(basis, feedback, used, choice)
+        self._take(basis, feedback, choice)
         self.people = self._solve_people(feedback, basis.utilities(x))
         self.summary = {
             "judgements": len(feedback),
             "pairs": len(pairs),
             "people": len(self.people.users),
-            "candidates": len(used),
+            "candidates": len(feedback.used),
             "rank": self.width,
             **{k: v for k, v in choice.setting.items() if k != "rank"},
             "trust": choice.trust,
@@ -254,12 +193,31 @@ class LowRankReward(FeatureReward):
         }
         return self
 
+    def _encoded(self, feedback: Feedback, progress: bool) -> np.ndarray:
+        """[C, d] features by the encoder; learns how they are scaled."""
+        raw = features_of(self.open_encoder(), feedback, progress=progress)
+        self.fit_scaling(raw[feedback.used])
+        return raw
+
+    def _given_scores(self, feedback: Feedback) -> np.ndarray:
+        """[C, d] scores by the given scorers; learns how they are standardised."""
+        used = feedback.used
+        values = self._raw(feedback.candidates.take(used))
+        if np.isnan(values).any():
+            raise FeedbackError("a given basis scorer left candidates unscored; every candidate needs every scorer")
+        self.features.fit(values)
+        flat = np.flatnonzero(self.features.scale == 0)
+        if len(flat):
+            raise FeedbackError(
+                f"basis scorer {self.params['basis'][flat[0]]!r} gives every candidate the same score; drop it"
+            )
+        raw = np.zeros((len(feedback.responses), values.shape[1]))
+        raw[used] = values
+        return raw
+
     def _represent(self, raw: np.ndarray, pairs: Pairs) -> np.ndarray:
         """[C, d] what utilities are linear in; subclasses may first learn it from ``pairs``."""
         return self._scaled(raw)
-
-    def _pairs(self, feedback: Feedback, most: int | None) -> Pairs:
-        return pairs_of_people(feedback, most, self.settings["seed"])
 
     def _learn(self, data: Data, x: np.ndarray, setting: dict[str, Any]) -> Basis:
         s = self.settings
@@ -283,77 +241,11 @@ class LowRankReward(FeatureReward):
         )
 
     def _choose(self, feedback: Feedback, pairs: Pairs, x: np.ndarray) -> Choice:
-        """Rank, penalties and trust by held-out people, one group of settings after the other."""
-        s = self.settings
-        people = np.unique(pairs.user)
-        if len(people) > SELECTION_PEOPLE:
-            people = np.sort(np.random.default_rng(s["seed"]).choice(people, SELECTION_PEOPLE, replace=False))
-            pairs = pairs.take(np.isin(pairs.user, people))
-        fixed_trust = None if s["prior"] in ("learned", "none") else float(s["prior"])
-        trusts = TRUST if s["prior"] == "learned" else ((fixed_trust,) if fixed_trust else (1.0,))
-        free = s["weights"] == "free"
-        setting: dict[str, Any] = {
-            "rank": len(x[0]) if self.given else (s["rank"] if s["rank"] != "auto" else (2 if free else 8)),
-            "l2": 1.0 if s["l2"] == "auto" else float(s["l2"]),
-            "l2_basis": 1.0 if s["l2_basis"] == "auto" else float(s["l2_basis"]),
-            "item_effects": None if s["item_effects"] in ("auto", "none") else float(s["item_effects"]),
-        }
-        if len(people) < 8:
-            if s["prior"] == "learned":
-                raise FeedbackError(
-                    f"trust in people's votes is learned from people; here are {len(people)}, at least 8 are needed "
-                    "(or set the trust yourself: --set prior=1 --set rank=2)"
-                )
-            return Choice(setting, trusts[0], (0.0, 0.0, 0.0), [])
-        task = FewShot.of(feedback, self._pairs(feedback, 200), s["seed"]).of_people(people)
-        if not len(task.tests) or not len(task.shots):
-            raise FeedbackError(
-                "no person has enough comparisons to hold some out (each needs at least 4 or so); "
-                "fit --model bradley-terry, or set --set prior=1 --set rank=2"
-            )
-        folds = folds_of(pairs.user, s["seed"])
-        recur = len(pairs) > 3 * len(np.unique(np.concatenate([pairs.a, pairs.b])))
+        """Rank, penalties and trust by held-out people."""
+        return Search(self.settings, x, self.given, self._learn).choose(feedback, pairs)
 
-        table: list[dict[str, Any]] = []
-
-        def ask(candidate: dict[str, Any], over: tuple[float, ...] = trusts) -> Evidence:
-            trials = []
-            for held in folds:
-                fitting = pairs.take(~np.isin(pairs.user, held))
-                basis = self._learn(Data.of(fitting, len(x), s["balance"]), x, candidate)
-                people_task = task.of_people(held)
-                trials.append(few_shot_trial(basis, basis.utilities(x), people_task, s["weights"], over))
-            evidence = Evidence.of(candidate, trials, over)
-            table.append(evidence.row())
-            return evidence
-
-        if self.given:
-            given = ask(setting)
-            return Choice(setting, given.trust, gain(given, given, s["seed"]), table)
-        # 1. the population: how smooth, and whether candidates have effects of their own
-        l2s = L2_GRID if s["l2"] == "auto" else (setting["l2"],)
-        items = ITEM_GRID if s["item_effects"] == "auto" and recur else (setting["item_effects"],)
-        flat = [ask({**setting, "rank": 0, "l2": a, "item_effects": b}, (0.0,)) for b in items for a in l2s]
-        population = min(flat, key=lambda e: e.population_loss)
-        if free:
-            setting |= {k: population.setting[k] for k in ("l2", "item_effects")}
-        # 2. rank, growing until it has not helped for a while
-        ranks = [setting["rank"]] if s["rank"] != "auto" else [r for r in RANK_GRID if free or r > 1]
-        best = ask({**setting, "rank": ranks[0]})
-        for rank in ranks[1:]:
-            evidence = ask({**setting, "rank": rank})
-            if evidence.loss < best.loss - 1e-5:
-                best = evidence
-            elif rank >= 2 * best.setting["rank"]:
-                break
-        # 3. the basis penalty at that rank
-        for l2_basis in (3.0, 0.3) if s["l2_basis"] == "auto" else ():
-            best = min(best, ask({**best.setting, "l2_basis": l2_basis}), key=lambda e: e.loss)
-        if s["prior"] == "learned" and free and (best.trust == 0.0 or best.loss >= population.population_loss):
-            return Choice(population.setting, 0.0, (0.0, 0.0, 0.0), table)
-        return Choice(best.setting, best.trust, gain(best, population, s["seed"]), table)
-
-    def _take(self, basis: Basis, feedback: Feedback, used: np.ndarray, choice: Choice) -> None:
+    def _take(self, basis: Basis, feedback: Feedback, choice: Choice) -> None:
+        used = feedback.used
         self.feature = basis.feature
         self.mean = basis.mean
         if self.settings["prior"] == "none":
@@ -366,136 +258,6 @@ class LowRankReward(FeatureReward):
             keys = candidate_keys(feedback.candidates.take(used))
             order = np.argsort(keys)
             self.item_keys, self.item = keys[order], basis.item[used][order]
-
-    def _solve_people(self, feedback: Feedback, u: np.ndarray, known: PeopleTable | None = None) -> PeopleTable:
-        """Weights of everybody in ``feedback``; people in ``known`` continue from what they said before."""
-        pairs = self._pairs(feedback, ADAPT_PAIRS)
-        codes, person = np.unique(pairs.user, return_inverse=True)
-        users = tuple(feedback.users[c] for c in codes)
-        n, k = len(users), self.width
-        mean, precision = np.tile(self.mean, (n, 1)), np.tile(self.precision, (n, 1, 1))
-        votes = np.bincount(person, minlength=n)
-        if known is not None:
-            for i, user in enumerate(users):
-                j = known.index.get(user)
-                if j is not None:
-                    mean[i], precision[i] = known.center[j], known.precision[j]
-                    votes[i] += known.votes[j]
-        z = u[pairs.a] - u[pairs.b]
-        args: dict[str, Any] = {"offset": z[:, 0], "weight": pairs.weight, "mean": mean, "precision": precision}
-        w, _ = solve(z[:, 1:], pairs.p, person, n, constraint=self.settings["weights"], **args)
-        center, post = posterior(z[:, 1:], pairs.p, person, w, **args)
-        return PeopleTable(users, w, center.reshape(n, k), post, votes)
-
-    def adapt(self, feedback: Feedback) -> Self:
-        """A copy that also knows the people of ``feedback``, all solved at once; known people learn further."""
-        other = self._copy()
-        items = feedback.used
-        u = np.zeros((len(feedback.responses), 1 + self.width))
-        u[items] = self.utilities(feedback.candidates.take(items))
-        fresh = self._solve_people(feedback, u, self.people)
-        other.people = self.people.merged(fresh)
-        return other
-
-    def update(self, user: str, a: Candidates, b: Candidates, preferred: float | np.ndarray = 1.0) -> None:
-        """Add comparisons of one person in place (``preferred`` = P(a preferred)); unknown people are added."""
-        z = self.utilities(a) - self.utilities(b)
-        self.update_from_utilities(user, z, np.broadcast_to(np.asarray(preferred, dtype=float), len(z)))
-
-    def update_from_utilities(self, user: str, z: np.ndarray, p: np.ndarray) -> None:
-        """As :meth:`update`, from utility differences z [m, 1 + k]: the inner step, well under a millisecond."""
-        j = self.people.index.get(user)
-        center = self.mean if j is None else self.people.center[j]
-        precision = self.precision if j is None else self.people.precision[j]
-        person = np.zeros(len(z), dtype=np.int64)
-        args: dict[str, Any] = {"offset": z[:, 0], "mean": center[None], "precision": precision[None]}
-        w, _ = solve(z[:, 1:], p, person, 1, constraint=self.settings["weights"], tolerance=1e-6, **args)
-        center, post = posterior(z[:, 1:], p, person, w, **args)
-        if j is None:
-            self.people = self.people.merged(PeopleTable((user,), w, center, post, np.array([len(z)])))
-        else:
-            self.people.weights[j], self.people.center[j], self.people.precision[j] = w[0], center[0], post[0]
-            self.people.votes[j] += len(z)
-
-    def _copy(self) -> Self:
-        other = type(self).__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        return other
-
-    # ------------------------------------------------------------------ scoring
-
-    def _weights_of(self, users: Any, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str | None]]:
-        """(weights [g, k], covariances [g, k, k] of distinct askers, asker of each row [n], reason of each row)."""
-        names: list[str | None] = [None] * n if users is None else list(users)
-        table = {name: i for i, name in enumerate(dict.fromkeys(names))}
-        which = np.array([table[name] for name in names], dtype=np.int64)
-        k = self.width
-        w, cov = np.empty((len(table), k)), np.empty((len(table), k, k))
-        reason: dict[str | None, str | None] = {}
-        nobody = _inverse(self.precision)
-        for name, i in table.items():
-            j = self.people.index.get(name) if name is not None else None
-            if j is None:
-                w[i], cov[i] = self.mean, nobody
-                reason[name] = "population: nobody asked" if name is None else f"population: unknown person {name!r}"
-            else:
-                w[i], cov[i] = self.people.weights[j], self._covariance(j)
-                reason[name] = None
-        if users is None:
-            reason[None] = None
-        return w, cov, which, [reason[name] for name in names]
-
-    def _covariance(self, j: int) -> np.ndarray:
-        """Laplace covariance of one person's weights, within the face of the constraint set they lie on."""
-        cov = _inverse(self.people.precision[j])
-        if self.settings["weights"] == "free":
-            return cov
-        inside = self.people.weights[j] > 1e-6
-        part = _inverse(self.people.precision[j][np.ix_(inside, inside)])
-        if self.settings["weights"] == "simplex":
-            ones = part.sum(1)
-            part = part - np.outer(ones, ones) / max(ones.sum(), 1e-12)
-        cov = np.zeros_like(cov)
-        cov[np.ix_(inside, inside)] = part
-        return cov
-
-    def belief(self, user: str | None) -> tuple[np.ndarray, np.ndarray]:
-        """(mean [k], covariance [k, k]) of what is known of a person's weights; the prior's of somebody unknown."""
-        w, cov, _, _ = self._weights_of([user], 1)
-        return w[0], cov[0]
-
-    def score(self, candidates: Candidates) -> Scores:
-        """Utility of each candidate to the person in ``user``, with posterior ``std``."""
-        n = len(candidates)
-        w, cov, which, reason = self._weights_of(candidates.user, n)
-        value, variance = predict(self.utilities(candidates), w, cov, which)
-        return Scores(value, reason=reason if n else (), std=np.sqrt(variance))
-
-    def prefer(self, a: Candidates, b: Candidates) -> Scores:
-        """P(a preferred to b) by the person in ``a.user``, integrated over what is not known about them."""
-        n = len(a)
-        w, cov, which, reason = self._weights_of(a.user, n)
-        t, variance = predict(self.utilities(a) - self.utilities(b), w, cov, which)
-        p = 0.5 * (1 + np.tanh(0.5 * t / np.sqrt(1 + np.pi * variance / 8)))
-        return Scores(p, reason=reason if n else (), std=np.sqrt(variance) * p * (1 - p))
-
-    def prefer_at(self, candidates: Candidates, a: np.ndarray, b: np.ndarray, users: list[str | None]) -> np.ndarray:
-        """float64 [n]: :meth:`prefer` of the rows a and b, int [n], of ``candidates``, asked by ``users`` [n].
-
-        Utilities are computed once a candidate, however many comparisons there are (see guerdon.bench.scoring).
-        """
-        u = self.utilities(candidates)
-        w, cov, which, _ = self._weights_of(users, len(a))
-        t, variance = predict(u[a] - u[b], w, cov, which)
-        return 0.5 * (1 + np.tanh(0.5 * t / np.sqrt(1 + np.pi * variance / 8)))
-
-    def score_table(self, candidates: Candidates, users: list[str]) -> np.ndarray:
-        """float64 [c, u]: utility of each candidate to each person (population where unknown)."""
-        u = self.utilities(candidates)
-        w = np.array(
-            [self.people.weights[self.people.index[x]] if x in self.people.index else self.mean for x in users]
-        )
-        return u[:, :1] + u[:, 1:] @ w.reshape(len(users), self.width).T
 
     # ------------------------------------------------------------------ saving
 
@@ -520,19 +282,6 @@ class LowRankReward(FeatureReward):
             setattr(self, name, arrays[name])
         self.features.restore(arrays)
         self.people = PeopleTable.empty(self.width)
-
-    def people_table(self) -> pa.Table:
-        """The people as an Arrow table: user, votes, weights, center, precision."""
-        return self.people.to_arrow()
-
-    def restore_people(self, table: pa.Table) -> None:
-        """Take the people back."""
-        self.people = PeopleTable.from_arrow(table, self.width)
-
-
-def _inverse(precision: np.ndarray) -> np.ndarray:
-    """Covariance of a precision matrix that may be singular (no prior)."""
-    return np.linalg.inv(precision + 1e-9 * np.eye(len(precision)))
 
 
 def _number_or(value: Any, name: str, words: str | tuple[str, ...], least: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +46,22 @@ class PeopleTable:
             for name in ("weights", "center", "precision", "votes")
         ]
         return PeopleTable(users, *columns)
+
+    def before(
+        self, users: Sequence[str], mean: np.ndarray, precision: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(center [n, k], precision [n, k, k], votes [n]) of ``users`` before they say more: of people known here their
+        summaries, of others the prior ``mean`` [k] and ``precision`` [k, k] and no votes.
+        """
+        n, k = len(users), len(mean)
+        center, spread = np.empty((n, k)), np.empty((n, k, k))
+        center[:], spread[:] = mean, precision
+        votes = np.zeros(n, dtype=np.int64)
+        row = np.array([self.index.get(user, -1) for user in users], dtype=np.int64)
+        known = row >= 0
+        center[known], spread[known] = self.center[row[known]], self.precision[row[known]]
+        votes[known] = self.votes[row[known]]
+        return center, spread, votes
 
     def to_arrow(self) -> pa.Table:
         """As an Arrow table."""

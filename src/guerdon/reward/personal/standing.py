@@ -20,7 +20,8 @@ class OneScale(FeatureScaling):
     Components are directions of large variance: features standardised one by one would no longer say which those are.
     """
 
-    def fit(self, x: np.ndarray) -> None:
+    def fit(self, x: np.ndarray, flag: np.ndarray | None = None) -> None:
+        """Learn mean and scale from x [n, d]; one number for all features leaves nothing for ``flag`` to tell apart."""
         self.mean = x.mean(0, dtype=np.float64)
         total = float(np.sqrt(x.var(0, dtype=np.float64).sum()))
         self.scale = np.full(x.shape[1], 1.0 / total if total > 1e-6 else 0.0)

@@ -29,16 +29,14 @@ from torch.nn.functional import softplus
 
 from guerdon.encode.base import Encoder
 from guerdon.errors import ConfigError, FeedbackError
-from guerdon.feedback.schema import Candidates
 from guerdon.feedback.star import Pairs
-from guerdon.reward.base import Scores
 from guerdon.reward.learned.fitted import Prepared
 from guerdon.reward.learned.networks import Schedule, train
 from guerdon.reward.personal.contexts import ContextDraws, Posteriors, chosen_first, question
 from guerdon.reward.personal.selection import Evidence, FewShot, gain, pairs_of_people
 from guerdon.reward.personal.set_encoder import cyclical, divergence, on_sphere
 from guerdon.reward.personal.trial import LEAST_PEOPLE, linear_population, shot_trial
-from guerdon.reward.personal.variational_people import LatentPeople
+from guerdon.reward.personal.variational_scores import LatentScores
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,7 +52,7 @@ EPOCH = 100
 """Most batches of an epoch; where there is more, each epoch sees another part."""
 
 
-class VariationalReward(LatentPeople):
+class VariationalReward(LatentScores):
     """A decoder of features and a latent person, inferred from comparisons; strangers get the population and a flag.
 
     A score is in log-odds. ``Scores.std`` is its standard deviation over posterior samples of the person (of everybody,
@@ -83,8 +81,6 @@ class VariationalReward(LatentPeople):
     max_pairs : at most so many pairs a person in fitting
     seed : seeds starts, draws and samples
     """
-
-    reads = ("user",)
 
     def __init__(
         self,
@@ -281,8 +277,6 @@ class VariationalReward(LatentPeople):
         self.trust = found["trust"]
         return found
 
-    # ------------------------------------------------------------------ scoring
-
     def _logits(
         self, x: np.ndarray, pairs: Pairs, person: np.ndarray | None, known: Posteriors | None, trust: float
     ) -> np.ndarray:
@@ -295,92 +289,6 @@ class VariationalReward(LatentPeople):
             return delta
         left, right = (self._utilities(x, known.mean[:, None], side, person)[:, 0] for side in (pairs.a, pairs.b))
         return delta + trust * (left - right - delta)
-
-    def _askers(self, users: Any, n: int) -> tuple[list[str | None], np.ndarray, np.ndarray, list[str | None]]:
-        """(distinct askers [g], whether known [g], asker of each row [n], reason of each row)."""
-        names: list[str | None] = [None] * n if users is None else list(users)
-        table = {name: i for i, name in enumerate(dict.fromkeys(names))}
-        known = np.array([name is not None and name in self.people.index for name in table], dtype=bool)
-        why = {
-            name: None if known[i] or users is None
-            else "population: nobody asked" if name is None else f"population: unknown person {name!r}"
-            for name, i in table.items()
-        }  # fmt: skip
-        return list(table), known, np.array([table[name] for name in names], dtype=np.int64), [why[n] for n in names]
-
-    def score(self, candidates: Candidates) -> Scores:
-        """Utility of each candidate to the person in ``user``, with ``std`` over posterior samples."""
-        n = len(candidates)
-        if not n:
-            return Scores(np.zeros(0), std=np.zeros(0))
-        askers, known, which, reason = self._askers(candidates.user, n)
-        x, item = self._wide(self.x(candidates)), np.arange(n)
-        means = self.latent([a or "" for a in askers])[:, None]
-        base = self._utilities(x, np.zeros_like(means[:1]), item, np.zeros(n, dtype=np.int64))[:, 0]
-        mine = self._utilities(x, means, item, which)[:, 0]
-        spread = self._utilities(x, self.samples(askers), item, which).std(1)
-        value = np.where(known[which], base + self.trust * (mine - base), base)
-        return Scores(value, reason=reason, std=np.maximum(self.trust, 1e-12) * spread)
-
-    def prefer(self, a: Candidates, b: Candidates) -> Scores:
-        """P(a preferred to b) by the person in ``a.user``, averaged over posterior samples; ``std`` is their spread."""
-        n = len(a)
-        if not n:
-            return Scores(np.zeros(0), std=np.zeros(0))
-        x = self._wide(np.concatenate([self.x(a), self.x(b)]))
-        p, reason = self._probabilities(x, np.arange(n), np.arange(n, 2 * n), a.user)
-        return Scores(p.mean(1), reason=reason, std=p.std(1))
-
-    def prefer_at(self, candidates: Candidates, a: np.ndarray, b: np.ndarray, users: list[str | None]) -> np.ndarray:
-        """float64 [n]: :meth:`prefer` of the rows a and b, int [n], of ``candidates``, asked by ``users`` [n]."""
-        return self._probabilities(self._wide(self.x(candidates)), np.asarray(a), np.asarray(b), users)[0].mean(1)
-
-    def _probabilities(
-        self, x: np.ndarray, a: np.ndarray, b: np.ndarray, users: Any, count: int | None = None, strangers: bool = False
-    ) -> tuple[np.ndarray, list[str | None]]:
-        """(P(a preferred) [n, S] at each posterior sample of the asker, reasons); of the population for strangers."""
-        askers, known, which, reason = self._askers(users, len(a))
-        nobody = np.zeros(len(a), dtype=np.int64)
-        zero = np.zeros((1, 1, self.settings["latent"]))
-        base = self._utilities(x, zero, a, nobody) - self._utilities(x, zero, b, nobody)
-        z = self.samples(askers, count)
-        mine = self._utilities(x, z, a, which) - self._utilities(x, z, b, which)
-        moved = self.trust * (known[which] | strangers)[:, None]
-        return 0.5 * (1 + np.tanh(0.5 * (base + moved * (mine - base)))), reason
-
-    def score_table(self, candidates: Candidates, users: list[str]) -> np.ndarray:
-        """float64 [c, u]: utility of each candidate to each person (population where unknown)."""
-        x, c, u = self._wide(self.x(candidates)), len(candidates), len(users)
-        item, person = np.repeat(np.arange(c), u), np.tile(np.arange(u), c)
-        mine = self._utilities(x, self.latent(users)[:, None], item, person).reshape(c, u)
-        base = self._utilities(x, np.zeros((1, 1, self.settings["latent"])), np.arange(c), np.zeros(c, dtype=np.int64))
-        known = np.array([user in self.people.index for user in users])
-        return base + self.trust * known * (mine - base)
-
-    # ------------------------------------------------------------------ asking
-
-    def information(self, users: list[str | None], a: Candidates, b: Candidates, samples: int = 128) -> np.ndarray:
-        """float64 [u, n] nats that each person's answer to each question a[i] against b[i] tells about them.
-
-        Mutual information of answer and latent person, H(mean p) - mean H(p) over posterior samples (the prior's for
-        people unknown). Answers to questions that were chosen are read rightly with ``inference="people"`` only: the
-        encoder has seen comparisons that people happened to make, and a warning says so.
-        """
-        n, u = len(a), len(users)
-        if not len(self.bank):
-            log.warning("inference=encoder reads answers to chosen questions badly; fit with inference=people")
-        x = self._wide(np.concatenate([self.x(a), self.x(b)]))
-        left = np.tile(np.arange(n), u)
-        asked = [user for user in users for _ in range(n)]
-        p, _ = self._probabilities(x, left, left + n, asked, samples, strangers=True)
-        return (_entropy(p.mean(1)) - _entropy(p).mean(1)).reshape(u, n)
-
-    def next_query(self, user: str | None, a: Candidates, b: Candidates) -> tuple[int, np.ndarray]:
-        """(which of the questions a[i] against b[i] to ask ``user`` next, nats that each would tell [n])."""
-        if not len(a):
-            raise ConfigError("next_query: give at least one question")
-        nats = self.information([user], a, b)[0]
-        return int(nats.argmax()), nats
 
     # ------------------------------------------------------------------ saving
 
@@ -411,12 +319,6 @@ class VariationalReward(LatentPeople):
     def restore_people(self, table: pa.Table) -> None:
         """Take the people back."""
         self.people = Posteriors.from_arrow(table, self.settings["latent"], self.settings["hidden"], len(self.bank))
-
-
-def _entropy(p: np.ndarray) -> np.ndarray:
-    """Nats of a coin with probability p."""
-    p = np.clip(p, 1e-12, 1 - 1e-12)
-    return -p * np.log(p) - (1 - p) * np.log1p(-p)
 
 
 def _surveyed(pairs: Pairs, most: int | None) -> np.ndarray:

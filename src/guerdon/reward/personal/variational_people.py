@@ -1,12 +1,14 @@
 """Who a person may be, read from their comparisons: the networks of the variational reward and their posteriors.
 
 The set encoder reads comparisons into N(mu, sigma^2) over latent people, the decoder says what a latent person thinks
-of features; with a bank of known people the posterior is over them instead (:mod:`.people_bank`). What is fitted and
-how scores come of it is :mod:`.variational`'s.
+of features; with a bank of known people the posterior is over them instead (:mod:`.people_bank`). How scores come of
+it is :mod:`.variational_scores`'s, what is fitted :mod:`.variational`'s.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -141,12 +143,8 @@ class LatentPeople(FeatureReward):
 
     def adapt(self, feedback: Feedback) -> Self:
         """A copy that also knows the people of ``feedback``: their comparisons are read, nothing is trained."""
-        used = feedback.used
-        x = np.zeros((len(feedback.responses), len(self.features.mean)))
-        x[used] = self._wide(self.x(feedback.candidates.take(used)))
-        other = type(self).__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other.people = self.people.merged(self._infer(feedback, x, self.people))
+        other = copy(self)
+        other.people = self.people.merged(self._infer(feedback, self._wide(self.x_of(feedback)), self.people))
         return other
 
     def encode(self, chosen: Candidates, rejected: Candidates) -> tuple[np.ndarray, np.ndarray]:
@@ -165,7 +163,7 @@ class LatentPeople(FeatureReward):
         rows = [self.people.index.get(user, -1) for user in users]
         return np.concatenate([self.people.mean, np.zeros((1, self.settings["latent"]))])[rows]
 
-    def samples(self, users: list[str | None], count: int | None = None) -> np.ndarray:
+    def samples(self, users: Sequence[str | None], count: int | None = None) -> np.ndarray:
         """float64 [u, S, L] samples of each person's posterior, on the sphere of training; the same noise for all.
 
         With ``inference="people"`` they are people of the bank, evenly over the posterior.

@@ -8,15 +8,13 @@ declare; ``package.module:object`` is imported. What is found is a :class:`~.too
 from __future__ import annotations
 
 import inspect
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from guerdon.errors import ConfigError
+from guerdon.own_code import own_object
 from guerdon.reward.judge.tools.tool import Tool, tool_of
 
 PACKAGE = "guerdon.reward.judge.tools"
@@ -100,15 +98,7 @@ def _made(found: Any, name: str, argument: str) -> Tool:
 
 
 def _imported(place: str) -> Any:
-    if os.getcwd() not in sys.path:  # as python -m does; the guerdon script does not
-        sys.path.insert(0, os.getcwd())
-    module, _, attribute = place.partition(":")
-    try:
-        found = getattr(import_module(module), attribute, None)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise  # the module was found; one that it imports was not
-        found = None
+    found = own_object(place, f"tools: {place!r}")
     if found is None:
         raise ConfigError(f"tools: {place!r}: there is no such object; write package.module:object")
     return found
