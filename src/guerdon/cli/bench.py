@@ -196,7 +196,7 @@ def _show(result: SuiteResult, what: str, *, beside: bool = True) -> None:
     rows = [[key, str(mine), *(f"{b.figures[key].value:.3f}" for b in others)] for key, mine in result.figures.items()]
     table(f"{what}: {result.reward}", ["", "figure", *names], rows)
     for key, value in result.extra.items():
-        say(f"  {key}: {value:.3f}")
+        say(f"  {key}: {value:.4g}")
     if len(result.subsets) > 1:
         say()
         shown = list(result.subsets.items())[:MOST_ROWS]

@@ -75,7 +75,7 @@ def markdown(result: SuiteResult, suite: Suite | Study) -> str:
         span = "" if np.isnan(figure.low) else f"{figure.low:.3f} to {figure.high:.3f}"
         others = "".join(f" {b.figures[name].value:.3f} |" for b in result.baselines)
         lines.append(f"| {name} | {figure.value:.3f} | {span} |{others}")
-    lines += [f"| {k} | {v:.3f} | |" + " |" * len(names) for k, v in result.extra.items()]
+    lines += [f"| {k} | {v:.4g} | |" + " |" * len(names) for k, v in result.extra.items()]
     if result.robustness:
         lines += ["", *show.markdown(result.robustness)]
     return "\n".join([*lines, "", *(f"- {note}" for note in result.notes), ""])

@@ -49,7 +49,8 @@ def style_cells(feedback: Feedback, duels: Duels) -> list[str]:
     if not ((sizes == 6) & (duels.right_at < 3) & (duels.wrong_at >= 3)).all():
         raise FeedbackError("rm-bench: every row needs three chosen and three rejected responses, one a style")
     names = [domain(feedback.subsets[k]) if k >= 0 else "chat" for k in feedback.subset[duels.judgement].tolist()]
-    return [f"{n}/{STYLES[i]} over {STYLES[j - 3]}" for n, i, j in zip(names, duels.right_at, duels.wrong_at, strict=True)]
+    styles = zip(names, duels.right_at, duels.wrong_at, strict=True)
+    return [f"{name}/{STYLES[i]} over {STYLES[j - 3]}" for name, i, j in styles]
 
 
 def summary(cells: Cells) -> Table:
@@ -74,12 +75,11 @@ def summary(cells: Cells) -> Table:
     for level, rows in levels.items():
         out[level] = np.mean([row for row in rows if row is not None], axis=0)
     out |= found
-    for i in range(3):
-        for j in range(3):
-            mine = [cells.where(lambda s, n=n, e=f"/{STYLES[i]} over {STYLES[j]}": s == n + e) for m in DOMAINS.values() for n in m]
-            rows = [c.macro() for c in mine if c.subsets]
-            if rows:
-                out[f"{STYLES[i]} over {STYLES[j]}"] = np.mean(rows, axis=0)
+    for pair in (f"{right} over {wrong}" for right in STYLES for wrong in STYLES):
+        mine = [cells.where(lambda s, one=f"{name}/{pair}": s == one) for m in DOMAINS.values() for name in m]
+        rows = [c.macro() for c in mine if c.subsets]
+        if rows:
+            out[pair] = np.mean(rows, axis=0)
     return out
 
 

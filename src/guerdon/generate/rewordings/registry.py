@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 
 from guerdon.errors import ConfigError
 from guerdon.generate.rewordings import answers, code, controlled, natural, safety, written
 from guerdon.generate.rewordings.transform import FAMILIES, Transform
+from guerdon.own_code import own_object
 
 TRANSFORMS: Mapping[str, Transform] = {
     t.name: t for part in (controlled, natural, written, code, answers, safety) for t in part.TRANSFORMS
@@ -49,15 +47,9 @@ def _named(name: str) -> dict[str, Transform]:
 
 
 def _own(text: str) -> Transform:
-    if os.getcwd() not in sys.path:  # as python -m does; the guerdon script does not
-        sys.path.insert(0, os.getcwd())
-    module, _, attribute = text.partition(":")
-    try:
-        found = getattr(import_module(module), attribute, None)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise  # the module was found; one that it imports was not
-        raise ConfigError(f"transform {text!r}: no module {module!r}, importable from here") from None
+    found = own_object(text, f"transform {text!r}")
     if not isinstance(found, Transform):
-        raise ConfigError(f"transform {text!r}: {attribute} is no Transform; put @text(...) above the function")
+        raise ConfigError(
+            f"transform {text!r}: {text.partition(':')[2]} is no Transform; put @text(...) above the function"
+        )
     return found
