@@ -8,7 +8,7 @@ import torch
 
 from guerdon.feedback.schema import Candidates
 from guerdon.generate import LocalModel
-from guerdon.reward.implicit import LogRatio, YesNo, dpo_implicit, prompt_contrast
+from guerdon.reward.implicit import LogRatio, ReferenceFree, YesNo, dpo_implicit, prompt_contrast
 from guerdon.testing import check_reward
 from tiny_models import tiny_causal_lm
 
@@ -41,6 +41,15 @@ def test_dpo_implicit_equals_plain_passes_and_its_tokens_add_up(models: Models) 
         expected = 0.3 * (by_hand(models[0], chat, str(c.response)) - by_hand(models[1], chat, str(c.response)))
         assert tokens[i] == pytest.approx(expected, abs=1e-4)
         assert scores.value[i] == pytest.approx(expected.sum(), abs=1e-3)
+
+
+def test_without_a_reference_the_tokens_are_summed_averaged_or_normed(models: Models) -> None:
+    values = {length: ReferenceFree(models[0], length=length).score(PAIRS).value for length in ("sum", "mean", "norm")}
+    for i, c in enumerate(PAIRS):
+        each = by_hand(models[0], [{"role": "user", "content": str(c.prompt)}], str(c.response))
+        expected = {"sum": each.sum(), "mean": each.mean(), "norm": -np.sqrt((each**2).sum())}
+        assert {k: v[i] for k, v in values.items()} == pytest.approx(expected, abs=1e-3)
+    check_reward(ReferenceFree(models[0]), save=False)
 
 
 def test_the_contrast_reads_the_system_prompt_and_exemplars(models: Models) -> None:

@@ -22,6 +22,7 @@ from guerdon.reward.implicit import (
     LanguageRouter,
     LogRatio,
     Question,
+    ReferenceFree,
     YesNo,
     by_criterion,
     density_ratio,
@@ -298,6 +299,7 @@ def test_a_line_opens_each_of_them(models: tuple[LocalModel, LocalModel], tmp_pa
         f"implicit:hf:{a}?by=domains&weak=hf:{b}&customize=none": LogRatio(*models),
         f"implicit:hf:{a}?system=Be%20brief.": LogRatio(models[0], models[0], system="Be brief."),
         f"implicit:hf:{a}?by=dpo&weak=hf:{b}&beta=0.3": LogRatio(*models, length="sum", scale=0.3),
+        f"implicit:hf:{a}?by=reference-free&length=norm": ReferenceFree(models[0], length="norm"),
     }
     for spec, reward in specs.items():
         got = guerdon.load(spec)
@@ -306,6 +308,7 @@ def test_a_line_opens_each_of_them(models: tuple[LocalModel, LocalModel], tmp_pa
         ("implicit:", "language model"),
         (f"implicit:hf:{a}?by=magic", "by="),
         (f"implicit:hf:{a}?by=dpo", "weak"),
+        (f"implicit:hf:{a}?by=reference-free&length=median", "sum, mean, norm"),
         (f"implicit:hf:{a}?weak=hf:{a}", "itself"),
         (f"implicit:hf:{a}?flavour=3", "flavour"),
     ):

@@ -2,13 +2,25 @@
 
 The suites ``rewardbench`` and ``rewardbench-2`` are run on data with the true names and counts of subsets, and compared
 with a second computation written from the card. Rewards and judges are scripts, so that what they should earn is known.
+
+Check 3 is a language model of a small world (``worlds/language/conversations.py``), trained from scratch and then by
+DPO on 300 pairs (``AutoregressiveReward`` with its reference). Saved and opened by the command line's specifications,
+it is measured on rows of RewardBench's layout and subsets: the right response stays on the topic that was asked for,
+and is longer, shorter or neither, as the published length tags of its subset say. Responses of six words are made up to
+30 longer. The check was first run with up to 5, where the policy's own sum of log-probabilities is as good as the ratio
+(0.966 both): what DPO changes then outweighs what words cost. That world is kept beside the other, its bound is not.
 """
 
 from __future__ import annotations
 
+import json
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
-from guerdon.bench.suites.reward_bench import COUNTS, PRIOR, REWARD_BENCH, SECTIONS, summary
+import guerdon
+from guerdon.bench.suites.reward_bench import COUNTS, LENGTH, PRIOR, REWARD_BENCH, SECTIONS, summary
 from guerdon.bench.suites.reward_bench_2 import REWARD_BENCH_2
 from guerdon.bench.suites.run import run
 from guerdon.bench.suites.suite import Cells
@@ -18,21 +30,33 @@ from guerdon.papers.frame import Budget, Claim, Row, at_least, at_most, within
 from guerdon.papers.index import paper
 from guerdon.reward.base import Function, Reward, Scores
 from guerdon.reward.compose import WeightedSum
+from guerdon.reward.implicit.autoregressive import AutoregressiveReward
+from guerdon.worlds.language.conversations import Conversations
+from guerdon.worlds.language.model import language_model
 
 PAPER = paper("rewardbench")
 
 EXAMPLES = {**COUNTS, "math-prm": 447}
 """How many examples the subsets have."""
 VECTORS = 50
+DPO_PAIRS, ROWS = 300, 20
+"""Pairs that the policy is tuned on, rows of each subset."""
+FILLERS = {"up to 30 words longer": 30, "up to 5 words longer": 5}
+"""Most fillers after an answer of six words: lengths that differ as those of published pairs do, and hardly."""
+KINDS = {
+    "with reference": "implicit:hf:{policy}?by=dpo&weak=hf:{start}&beta=0.1&device=cpu",
+    "policy and reference swapped": "implicit:hf:{start}?by=dpo&weak=hf:{policy}&beta=0.1&device=cpu",
+    "reference-free, sum": "implicit:hf:{policy}?by=reference-free&length=sum&device=cpu",
+    "reference-free, mean": "implicit:hf:{policy}?by=reference-free&length=mean&device=cpu",
+    "reference-free, norm": "implicit:hf:{policy}?by=reference-free&length=norm&device=cpu",
+    "before DPO, sum": "implicit:hf:{start}?by=reference-free&length=sum&device=cpu",
+}
 
 
 def check(budget: Budget) -> Claim:
-    """Checks 1, 2, 4 and 5 of the card."""
-    return Claim(
-        PAPER.slug,
-        [weighting(budget), scripted(budget), ensembles(budget), second(budget)],
-        left=("check 3 (the implicit reward of a small policy tuned by DPO): it comes with tune/language",),
-    )
+    """All five checks of the card."""
+    rows = [weighting(budget), scripted(budget), *implicit(budget), ensembles(budget), second(budget)]
+    return Claim(PAPER.slug, rows)
 
 
 def weighting(budget: Budget) -> Row:
@@ -144,6 +168,88 @@ def scripted(budget: Budget) -> Row:
         unit="overall score",
         note="the card lets missing scores raise; here they are counted with their reasons and lost",
     )
+
+
+def implicit(budget: Budget) -> list[Row]:
+    """Check 3: the reward that DPO implies, with its reference and without, on rows of RewardBench's layout."""
+    rows: list[Row] = []
+    sums: list[float] = []
+    for world, fillers in FILLERS.items():
+        overall: dict[str, list[float]] = {name: [] for name in KINDS}
+        longer: dict[str, list[float]] = {name: [] for name in KINDS}
+        parts: dict[str, list[float]] = {name: [] for name in (*SECTIONS, "Prior Sets")}
+        for seed in budget.seeds(3):
+            with tempfile.TemporaryDirectory() as place:
+                folder = Path(place)
+                start, policy = tuned(folder, fillers, seed)
+                (folder / "rewardbench.jsonl").write_text(rows_of(fillers, seed), encoding="utf-8")
+                data = REWARD_BENCH.feedback(folder)
+                sizes = np.array([len(str(r).split()) for r in data.candidates.responses])
+                unlike = data.take(np.diff(sizes[data.items].reshape(-1, 2), axis=1)[:, 0] != 0)
+                scores = {}
+                for name, spec in KINDS.items():
+                    reward = guerdon.load(spec.format(policy=policy, start=start))
+                    result = run(reward, REWARD_BENCH, data, baselines=(), bootstrap=0)
+                    overall[name].append(result.headline[1].value)
+                    longer[name].append(run(reward, REWARD_BENCH, unlike, baselines=(), bootstrap=0).headline[1].value)
+                    scores[name] = reward.score(data.candidates).value
+                    for part, values in parts.items() if name == "with reference" else ():
+                        values.append(result.figures[part].value)
+                both = scores["with reference"] + scores["policy and reference swapped"]
+                sums.append(float(np.abs(both).max()))
+        note = "with the reference, by section: " + ", ".join(f"{n} {np.mean(v):.3f}" for n, v in parts.items())
+        enough = [at_least("with reference", 0.85)]
+        rows.append(Row(f"3 the reward that DPO implies, responses {world}", overall, enough, "overall score", note))
+        if fillers == max(FILLERS.values()):
+            beats = [at_least("with reference", 0.0, over="reference-free, sum")]
+            rows.append(Row("3 the same where one response is longer", longer, beats, "overall score"))
+    swapped = {"largest sum of the two scores": sums}
+    alike = [at_most("largest sum of the two scores", 1e-6, each=True)]
+    return [*rows, Row("3 antisymmetric in policy and reference", swapped, alike, "nats x beta")]
+
+
+def tuned(folder: Path, fillers: int, seed: int) -> tuple[Path, Path]:
+    """(folder of a language model that answers on the topic half of the time, of the same one after DPO)."""
+    world, rng = Conversations(), np.random.default_rng([seed, 103])
+
+    def longer(answer: str) -> str:
+        return world.padded(answer, int(rng.integers(fillers + 1)), rng)
+
+    dialogues = [
+        [("user", prompt), ("assistant", longer(world.answer(topic, int(rng.choice((0, 2))), rng)))]
+        for topic in rng.integers(world.topics, size=4000).tolist()
+        for prompt in [world.prompt(topic, rng)]
+    ]
+    start = language_model(
+        folder / "start", dialogues, world.words,
+        seed=seed, width=64, epochs=2, batch=32, learning_rate=2e-3, length=64, roles=("assistant",),
+    )  # fmt: skip
+    pairs = Feedback.of(
+        Judgement(prompt, (longer(good), longer(bad)), (1.0, 0.0))
+        for prompt, good, bad in zip(*world.pairs(DPO_PAIRS, seed), strict=True)
+    )
+    fitted = AutoregressiveReward(
+        backbone=str(start), reference="start", beta=0.1, learning_rate=5e-4, keep="last", epochs=3, batch=16,
+        seed=seed, device="cpu",
+    ).fit(pairs)  # fmt: skip
+    return start, fitted.save(folder / "policy")
+
+
+def rows_of(fillers: int, seed: int) -> str:
+    """JSON lines ``prompt, chosen, rejected, subset, id`` of all 23 subsets and the prior sets."""
+    world, rng, lines = Conversations(), np.random.default_rng([seed, 104]), []
+    names = (*COUNTS, *PRIOR)
+    for i, (prompt, good, bad) in enumerate(zip(*world.pairs(ROWS * len(names), seed + 1000), strict=True)):
+        subset = names[i // ROWS]
+        more = np.sort(rng.integers(fillers + 1, size=2))
+        if subset in LENGTH["right is longer"]:
+            more = more[::-1]
+        elif subset not in LENGTH["right is shorter"]:
+            more = rng.permutation(more)
+        chosen, rejected = (world.padded(a, int(n), rng) for a, n in zip((good, bad), more, strict=True))
+        row = {"prompt": prompt, "chosen": chosen, "rejected": rejected, "subset": subset, "id": i}
+        lines.append(json.dumps(row) + "\n")
+    return "".join(lines)
 
 
 def ensembles(budget: Budget) -> Row:

@@ -32,9 +32,10 @@ from guerdon.bench.suites.run import SuiteResult
 from guerdon.bench.suites.study import Rival, Study, tally
 from guerdon.bench.suites.suite import Cells, Table, find_files
 from guerdon.encode import load_encoder
+from guerdon.encode.base import Encoder
 from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.schema import Candidates
-from guerdon.reward.base import Reward
+from guerdon.reward.base import Reward, Scores
 from guerdon.worlds.annotators import Annotator
 from guerdon.worlds.choices import agreement, choice_entropy, outcome
 from guerdon.worlds.people import Population
@@ -54,7 +55,7 @@ def summary(cells: Cells) -> Table:
 
 def read(paths: Sequence[Path]) -> tuple[Candidates, dict[str, np.ndarray]]:
     """(candidates, scores [n] by scorer) of rows ``prompt, response_1 ... response_R`` with scores
-    ``response_1_NAME``, or ``prompt, responses [...]`` without.
+    ``response_1_NAME``, or ``prompt, responses [...]`` without. ``extra["model"]`` is ``response_1_model`` or None.
 
     Raises
     ------
@@ -63,6 +64,7 @@ def read(paths: Sequence[Path]) -> tuple[Candidates, dict[str, np.ndarray]]:
     """
     prompts: list[str] = []
     responses: list[str] = []
+    models: list[str | None] = []
     scores: dict[str, list[float]] = {}
     for file, number, row in rows_of(paths):
         prompt = row.get("prompt")
@@ -70,10 +72,11 @@ def read(paths: Sequence[Path]) -> tuple[Candidates, dict[str, np.ndarray]]:
             raise FeedbackError(f"{file}:{number}: prompt: expected a text; see the suite's source")
         given = row.get("responses")
         if isinstance(given, list):
-            texts, named = [str(t) for t in given], {}
+            texts, named, by = [str(t) for t in given], {}, [None] * len(given)
         else:
             keys = sorted((k for k in row if RESPONSE.fullmatch(k)), key=lambda k: int(k.split("_")[1]))
             texts, named = [str(row[k]) for k in keys], _scores(row, keys)
+            by = [row.get(f"{k}_model") for k in keys]
         if len(texts) < 2:
             raise FeedbackError(f"{file}:{number}: {len(texts)} responses; two or more are needed")
         for name in dict.fromkeys([*scores, *named]):  # in the order of the data
@@ -83,9 +86,10 @@ def read(paths: Sequence[Path]) -> tuple[Candidates, dict[str, np.ndarray]]:
             scores.setdefault(name, []).extend(column)
         prompts += [prompt] * len(texts)
         responses += texts
+        models += by
     rows = _distinct(prompts, responses)
     table = {name: np.array(column, dtype=np.float64)[rows] for name, column in scores.items()}
-    return Candidates(prompts, responses).take(rows), table
+    return Candidates(prompts, responses, extra={"model": models}).take(rows), table
 
 
 def _scores(row: Mapping[str, Any], keys: Sequence[str]) -> dict[str, list[float]]:
@@ -120,12 +124,39 @@ def scorers_of(
     if kind == "random":
         if not number.isdigit() or int(number) < 1:
             raise ConfigError(f"scorers={text}: write random:10, or rewards separated by commas")
-        x = load_encoder(encoder).encode(candidates)
-        directions = np.random.default_rng(seed).normal(size=(x.shape[1], int(number)))
-        return {f"direction {i}": column for i, column in enumerate((x @ directions).T)}
+        features = Features(load_encoder(encoder))
+        directions = np.random.default_rng(seed).normal(size=(features.encoder.dim, int(number)))
+        return {f"direction {i}": Direction(features, column) for i, column in enumerate(directions.T)}
     from guerdon.reward.load import load
 
     return {spec: load(spec) for spec in text.split(",") if spec}
+
+
+class Features:
+    """An encoder that keeps the features of the last batch: several directions are asked about the same one."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder, self.last = encoder, (Candidates([], []), np.zeros((0, encoder.dim)))
+
+    def of(self, candidates: Candidates) -> np.ndarray:
+        """float [n, d]."""
+        if self.last[0] is not candidates:
+            self.last = (candidates, self.encoder.encode(candidates))
+        return self.last[1]
+
+
+class Direction(Reward):
+    """How far a candidate lies along ``direction`` [d] in ``features``."""
+
+    name = "direction"
+    reads = ()
+
+    def __init__(self, features: Features, direction: np.ndarray) -> None:
+        self.features, self.direction = features, direction
+
+    def score(self, candidates: Candidates) -> Scores:
+        """features . direction."""
+        return Scores(self.features.of(candidates) @ self.direction)
 
 
 def measure(
