@@ -49,6 +49,8 @@ RECIPE: dict[str, Any] = {
     "device": "cpu",
 }
 """150 steps for every reward."""
+EVERY = len(WORLD.words)
+"""Tokens that the guide which reads whole responses may choose from: a rare word is no handicap."""
 ALPHAS, WEIGHTS = (0.5, 1.0, 2.0), (1.0, 3.0, 6.0)
 TOKENS, STEPS = 5, 4
 
@@ -134,7 +136,7 @@ def steering(worlds: list[World]) -> Row:
         note("base", world, world.base)
         note("DPO policy", world, world.reward("dpo"))
         for weight in WEIGHTS:
-            guided = RewardGuided(world.base, whole, beta=weight, top_k=20)
+            guided = RewardGuided(world.base, whole, beta=weight, top_k=EVERY)
             note(f"whole responses, weight {weight:g}", world, guided, TESTS // 4)
         lists = world.write(world.base, TESTS // 4, seed=world.seed + 200, n=OF)
         responses = [text for _, texts in lists for text in texts]
