@@ -107,6 +107,12 @@ class FeatureEncoder:
         """The number of features."""
         return self.map.dim(self.texts.dim)
 
+    @property
+    def blocks(self) -> int | None:
+        """Blocks of equal width that the features consist of (attention heads, layers); None where they are one."""
+        found = getattr(self.texts, "blocks", None)
+        return None if found is None or "surface" in self.map.blocks else found * len(self.map.blocks)
+
     def encode(self, candidates: Candidates, *, progress: bool = False) -> np.ndarray:
         """float32 [n, dim] features of n candidates, in order."""
         responses = candidates.responses

@@ -1,4 +1,5 @@
-"""Specification to encoder: ``minilm``, ``st:``, ``hf:``, ``hash:``, ``attributes:``, ``file:``."""
+"""Specification to encoder: ``minilm``, ``st:``, ``hf:``, ``hash:``, ``attributes:``, ``file:``, ``media``, ``image:``,
+``audio:``."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def load_encoder(spec: str | Encoder) -> Encoder:
         Any sentence-transformers model. Options: ``revision``, ``max_length``, ``prefix`` (put before every text).
     ``hf:NAME_OR_FOLDER``
         Hidden states of any transformers model. Options: ``pooling=last|mean|weighted|first`` or a token's place,
-        ``tokens=all|response``, ``positions`` (see :mod:`guerdon.encode.pooling`), ``layer``,
+        ``tokens=all|response``, ``positions`` (see :mod:`guerdon.encode.pooling`), ``layer``, ``states=heads|layers``
+        (all attention heads or layers, block by block: :mod:`guerdon.encode.inner_states`),
         ``template=auto|chat|none``, ``revision``, ``max_length``, ``dtype=float32|bfloat16|float16``.
     ``hash:DIM``
         Words and character n-grams hashed to DIM features (1024 if not said); no model, no dependencies.
@@ -53,6 +55,17 @@ def load_encoder(spec: str | Encoder) -> Encoder:
     ``file:PATH``
         Features that something else computed (.npz, .npy, .safetensors, .parquet). Options: ``ids``, ``by``,
         ``encoder``, ``dim``; see :mod:`guerdon.encode.precomputed`.
+
+    ``media``
+        Texts and media side by side, for candidates with images or audio in them. Options: ``text`` (an encoder of
+        texts, or none), ``image=filters|hf:MODEL``, ``audio=spectrum|hf:MODEL``; see :mod:`guerdon.encode.joined`.
+    ``image:hf:MODEL``, ``audio:hf:MODEL``
+        A model with one space for texts and media (CLIP, SigLIP, CLAP): see :mod:`guerdon.encode.two_tower`.
+        ``image:filters`` and ``audio:spectrum`` are short for ``media`` with this alone.
+
+    ``tools``
+        Tool calls relative to their catalogue and conversation, whatever the names. Options: ``text`` (an encoder that
+        compares descriptions with requests), ``parts``, ``spelling``; see :mod:`guerdon.encode.tool_features`.
 
     Options follow as ``?option=value&option=value``. All take ``features=MAP`` (:mod:`guerdon.encode.features`); all
     that run a model take ``device``, ``batch_tokens`` and ``cache=on|off``, which change no feature.
@@ -65,8 +78,8 @@ def load_encoder(spec: str | Encoder) -> Encoder:
     parsed = Spec.parse(spec)
     if parsed.kind not in _KINDS:
         raise ConfigError(
-            f"no encoder {parsed.kind!r}; use minilm, hash:DIM, st:MODEL, hf:MODEL or file:PATH (a model's name alone "
-            "does not say how to read it)"
+            f"no encoder {parsed.kind!r}; use minilm, hash:DIM, st:MODEL, hf:MODEL, file:PATH or media?image=filters "
+            "(a model's name alone does not say how to read it)"
         )
     return _KINDS[parsed.kind](parsed)
 
@@ -125,6 +138,7 @@ def _sentence(spec: Spec) -> Encoder:
 
 def _hidden(spec: Spec) -> Encoder:
     from guerdon.encode.hidden import DTYPES, HiddenTexts
+    from guerdon.encode.inner_states import STATES
     from guerdon.encode.pooling import POOLINGS, TOKENS, read_pooling
     from guerdon.encode.source import locate
 
@@ -134,6 +148,7 @@ def _hidden(spec: Spec) -> Encoder:
         "tokens": Option("all", one_of(*TOKENS), "which tokens count: all, or the response's alone"),
         "positions": Option(None, whole(1, 256), "states of so many tokens side by side, instead of pooling"),
         "layer": Option(-1, _layer, "hidden state: -1 the last, 0 the embeddings"),
+        "states": Option("hidden", one_of(*STATES), "that layer's, or those of all heads or layers"),
         "template": Option("auto", one_of("auto", "chat", "none"), "auto, chat or none"),
         "max_length": _MAX_LENGTH,
         "dtype": Option("float32", one_of(*DTYPES), ", ".join(DTYPES)),
@@ -147,7 +162,7 @@ def _hidden(spec: Spec) -> Encoder:
         raise ConfigError(
             "positions= keeps the states of several tokens, so there is nothing to pool: leave pooling= out"
         )
-    names = ("pooling", "tokens", "positions", "layer", "template", "max_length", "dtype", "device")
+    names = ("pooling", "tokens", "positions", "layer", "states", "template", "max_length", "dtype", "device")
     texts = HiddenTexts(source, budget=values["batch_tokens"], **{k: values[k] for k in names})
     return _together(texts, spec, source.name, values, known)
 
@@ -214,6 +229,63 @@ def _file(spec: Spec) -> Encoder:
     return FeatureEncoder(texts, name, write_spec("file", str(texts.path), values, known), cache=False)
 
 
+def _media(spec: Spec) -> Encoder:
+    from guerdon.encode.joined import MEDIA, JoinedEncoder, medium_encoder
+
+    known = {
+        "text": Option("minilm", str, "an encoder of texts, its own ? and & as %3F and %26; or none"),
+        "features": _FEATURES,
+        **{kind: Option(None, str, f"{', '.join(names)}, or hf:MODEL@COMMIT") for kind, names in MEDIA.items()},
+        "device": _HOW["device"],
+        "cache": _HOW["cache"],
+    }
+    values = spec.values(known)
+    if spec.name:
+        raise ConfigError(f"media takes no name, got {spec.name!r}; say what reads what: media?image=filters")
+    text = None
+    if values["text"] not in ("", "none"):
+        inner = values["text"]
+        if values["features"]:
+            inner += ("&" if "?" in inner else "?") + f"features={values['features']}"
+        if Spec.parse(inner).kind in ("media", "image", "audio"):
+            raise ConfigError(f"text={values['text']}: an encoder of texts, such as minilm, or none")
+        text = load_encoder(inner)
+    device = values["device"]
+    media = [medium_encoder(kind, values[kind], device=device) for kind in MEDIA if values[kind]]
+    # what is stored says all of it: defaults may change
+    stored = {"text": "none" if text is None else text.spec} | {m.kind: m.spec for m in media}
+    return JoinedEncoder(
+        text,
+        media,
+        write_spec("media", "", stored, {**known, "text": Option("", str, "")}),
+        cache=values["cache"] != "off",
+    )
+
+
+def _medium(spec: Spec) -> Encoder:
+    from guerdon.encode.joined import medium_encoder
+
+    name, _, rest = spec.name.partition(":")
+    if name != "hf":
+        medium_encoder(spec.kind, spec.name)  # whether there is one
+        options = "&".join(f"{k}={v}" for k, v in spec.options.items())
+        return load_encoder(f"media?text=none&{spec.kind}={spec.name}" + (f"&{options}" if options else ""))
+    from guerdon.encode.two_tower import Tower, TwoTowerEncoder
+
+    known = {
+        "features": Option("product", str, f"feature map: {', '.join(MAPS)}, united by +"),
+        "revision": _REVISION,
+        "device": _HOW["device"],
+        "cache": _HOW["cache"],
+    }
+    values = spec.values(known)
+    tower = Tower.of(spec.kind, rest, revision=values["revision"], device=values["device"])
+    values["revision"] = tower.source.revision
+    known["features"] = Option(None, str, "")  # always said: defaults may change
+    name = write_spec(spec.kind, f"hf:{tower.source.name}", values, known)
+    return TwoTowerEncoder(tower, values["features"], name, cache=values["cache"] != "off")
+
+
 def _together(texts: Any, spec: Spec, name: str, values: dict[str, Any], known: dict[str, Option]) -> Encoder:
     from guerdon.encode.encoder import FeatureEncoder
 
@@ -231,6 +303,28 @@ def _layer(text: str) -> int:
         raise ValueError("use a whole number") from None
 
 
+def _tools(spec: Spec) -> Encoder:
+    from guerdon.encode.tool_features import ToolEncoder
+
+    known = {
+        "text": Option("none", str, "an encoder of texts, its own ? and & as %3F and %26; or none"),
+        "parts": Option("both", one_of("both", "schema", "reading"), "which features: schema, reading or both"),
+        "spelling": Option("none", one_of("none", "canonical", "raw"), "of what text the layout is described"),
+    }
+    values = spec.values(known)
+    if spec.name:
+        raise ConfigError(f"tools takes no name, got {spec.name!r}; for an encoder of texts say tools?text={spec.name}")
+    text = None
+    if values["text"] not in ("", "none"):
+        if Spec.parse(values["text"]).kind in ("tools", "media", "image", "audio"):
+            raise ConfigError(f"text={values['text']}: an encoder of texts, such as minilm, or none")
+        text = load_encoder(values["text"])
+        values["text"] = text.spec
+    return ToolEncoder(
+        spec=write_spec("tools", "", values, known), text=text, parts=values["parts"], spelling=values["spelling"]
+    )
+
+
 _KINDS: dict[str, Callable[[Spec], Encoder]] = {
     "minilm": _minilm,
     "st": _sentence,
@@ -238,4 +332,8 @@ _KINDS: dict[str, Callable[[Spec], Encoder]] = {
     "hash": _hash,
     "attributes": _attributes,
     "file": _file,
+    "media": _media,
+    "tools": _tools,
+    "image": _medium,
+    "audio": _medium,
 }

@@ -14,12 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from guerdon.errors import FeedbackError
-from guerdon.feedback.messages import Message
+from guerdon.feedback.messages import Message, unpack
 from guerdon.feedback.star import Feedback
+from guerdon.generate.pictures import check_file, images_in
 from guerdon.reward.base import Reward
 
 KINDS = {"image": "image/png", "video": "video/mp4", "audio": "audio/wav"}
@@ -84,6 +86,27 @@ def _holding(column: pa.LargeStringArray, text: str) -> int:
 
 
 def unseen(reward: Reward, feedback: Feedback) -> list[str]:
-    """A caution where ``feedback`` has media that ``reward`` does not see; figures are then of its text alone."""
+    """A caution where ``feedback`` has media that ``reward`` does not see; figures are then of its text alone.
+
+    Raises
+    ------
+    FeedbackError
+        naming item and file, if an image that the reward is to see is missing, no image or too large
+    """
+    if "image" in reward.sees:
+        _check_images(feedback)
     missed = [f"{kind} of {n:,} texts" for kind, n in shown(feedback).items() if kind not in reward.sees]
     return [f"{reward.name} reads text only and saw no {', '.join(missed)}"] if missed else []
+
+
+def _check_images(feedback: Feedback) -> None:
+    judgement = np.repeat(np.arange(len(feedback)), np.diff(feedback.offsets))
+    first = np.zeros(len(feedback.responses), dtype=np.int64)
+    first[feedback.items[::-1]] = judgement[::-1]  # the first judgement of each candidate
+    for i, j in enumerate(first.tolist()):
+        name = feedback.id[j].as_py() if feedback.id is not None else None
+        where = f"item {j + 1}" + (f" ({name})" if name else "")
+        for packed in (feedback.prompts[int(feedback.prompt_of[i])], feedback.responses[i]):
+            text = packed.as_py()
+            for source in images_in(unpack(text)) if '_url"' in text else ():
+                check_file(source, where)

@@ -30,7 +30,8 @@ from guerdon.bench.remembered import kept
 from guerdon.bench.scoring import predict_items, predict_pairs
 from guerdon.bench.suites.agreement import rows_of, value_of
 from guerdon.bench.suites.media import part, unseen
-from guerdon.bench.suites.run import SuiteResult, digest_of, some_of
+from guerdon.bench.suites.result import SuiteResult
+from guerdon.bench.suites.run import digest_of, some_of
 from guerdon.bench.suites.study import Rival, Study, tally
 from guerdon.bench.suites.suite import Cells, Table, find_files
 from guerdon.bench.vote_rules import best_threshold, cross_fitted_credit, said_of
