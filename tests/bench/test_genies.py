@@ -9,10 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from guerdon.bench.suites.genies import GENIES, GENIES_ALL, GENIES_FIXED, Bench, rms_calibration
+from guerdon.bench.intervals import ClusterBootstrap
+from guerdon.bench.suites.genies import GENIES, GENIES_ALL, GENIES_FIXED
+from guerdon.bench.suites.genies_bench import Bench
+from guerdon.bench.suites.genies_calibration import replicated_rms, rms_calibration, thrown
 from guerdon.bench.suites.genies_data import Published, distribution, one_worse, shifts_of
+from guerdon.bench.suites.genies_interventions import BaseModel, recipes_on
+from guerdon.bench.suites.recipe import Recipe
+from guerdon.bench.suites.result import SuiteResult
 from guerdon.bench.suites.run import run
 from guerdon.errors import ConfigError, FeedbackError
+from guerdon.reward.base import Reward
 from guerdon.reward.baselines import Length
 
 RECIPE = "bradley-terry?encoder=hash:64?features=response"
@@ -159,6 +166,106 @@ def test_calibration_by_hand_and_the_authors_slip() -> None:
     assert rms_calibration(right, compat=True) > 0.2  # every bin against the mean label: sure and right is an error
     assert rms_calibration(np.full(500, 0.9)) == pytest.approx(0.1)
     assert np.isnan(rms_calibration(np.full(10, 0.9)))
+
+
+def test_replicates_of_the_calibration_are_those_of_the_plain_loop() -> None:
+    """Whole prompts are drawn: with the drawn pairs written out, the naive bins give the same error."""
+    rng = np.random.default_rng(1)
+    right, cluster = rng.random(300), np.repeat(np.arange(100), 3)
+    right[5] = np.nan
+    draw = ClusterBootstrap(100, replicates=3, seed=0)
+    rows = replicated_rms(right, cluster, draw)
+    assert rows[0] == rms_calibration(right)
+    said, label = thrown(right[~np.isnan(right)])
+    group = cluster[~np.isnan(right)]
+    for r in range(3):
+        times = draw.weights[r][group].astype(int)
+        p, so = np.repeat(said, times), np.repeat(label, times)
+        gaps = []
+        for b in range(5):
+            inside = (p >= b / 5) & (p < (b + 1) / 5)
+            if inside.sum() >= 20:
+                gaps.append((so[inside].mean() - p[inside].mean()) ** 2)
+        assert rows[1 + r] == pytest.approx(np.sqrt(np.mean(gaps)))
+
+
+SOME = "lora-fine-tuning,mms,few-shot,prompt-tuning,zero-shot"
+
+
+def test_all_interventions_on_a_language_model_and_on_with_it_after_a_kill(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    pytest.importorskip("peft")
+    from tiny_models import tiny_causal_lm
+
+    monkeypatch.setenv("GUERDON_CACHE", str(tmp_path / "cache"))
+    lm = f"hf:{tiny_causal_lm(tmp_path / 'lm', chat_template=False)}?steps=1&lora_rate=1e-3&prompt_rate=0.02"
+    ticks: list[tuple[str, int, int]] = []
+    fitted: list[str] = []
+    real = Bench._fitted
+
+    def counted(self: Bench, recipe: Recipe, source: str, place: Path | None) -> Reward:
+        fitted.append(recipe.entry.name)
+        if len(fitted) == 6:
+            raise KeyboardInterrupt
+        return real(self, recipe, source, place)
+
+    def measure() -> SuiteResult:
+        return GENIES.measure(
+            GENIES,
+            lm,
+            small,
+            bootstrap=20,
+            limit=8,
+            interventions=SOME,
+            progress=lambda *tick: ticks.append(tick),
+        )
+
+    monkeypatch.setattr(Bench, "_fitted", counted)
+    with pytest.raises(KeyboardInterrupt):
+        measure()
+    found = measure()
+    # one source and two references for LoRA, one source for each other, zero-shot once; the sixth was killed
+    assert len(fitted) == 3 + 1 + 3 + 1
+    assert {b.name for b in found.baselines} == {*SOME.split(",")[1:], "length"}
+    assert found.reward == "lora-fine-tuning of lm"
+    heads, rows = GENIES.table(found)
+    assert heads[1:] == ["target", "capability", "elicitation", "differential", "source", "calibration"]
+    assert [r[0] for r in rows][:3] == ["lora-fine-tuning of lm", "mms", "few-shot"]
+    assert all("±" in cell for cell in rows[0][1:3])
+    zero = next(b for b in found.baselines if b.name == "zero-shot")
+    assert zero.figures["differential elicitation"].value == pytest.approx(0.0)  # it is the base
+    assert ("mms", 3, 3) in ticks
+    assert ("lora-fine-tuning", 0, 5) in ticks
+    again = measure()
+    assert len(fitted) == 8  # nothing is fitted again
+    assert again.to_dict() == found.to_dict()
+
+
+def test_interventions_are_for_language_models_and_known(small: Path) -> None:
+    with pytest.raises(ConfigError, match="no 'magic'; there are lora-fine-tuning, mms"):
+        GENIES.measure(GENIES, "hf:nowhere", small, interventions="magic")
+    with pytest.raises(ConfigError, match="are done to a language model"):
+        GENIES.measure(GENIES, RECIPE, small, interventions="mms")
+    with pytest.raises(ConfigError, match="'layers=3' is no option of a language model here; use dtype"):
+        GENIES.measure(GENIES, "hf:nowhere?layers=3", small)
+
+
+def test_recipes_of_the_paper() -> None:
+    """Sizes and rates of the authors' code."""
+    made = recipes_on(BaseModel.of("hf:org/llama?dtype=bfloat16&max_length=512"), "all")
+    params = {name: recipe.make(seed=3).params for name, recipe in made.items()}
+    lora, prompt = params["lora-fine-tuning"], params["prompt-tuning"]
+    assert (lora["tuning"], lora["lora_rank"], lora["lora_alpha"], lora["learning_rate"]) == ("lora", 64, 16, 2e-5)
+    assert (lora["steps"], lora["batch"], prompt["steps"], prompt["batch"]) == (150, 16, 150, 16)
+    assert (prompt["tokens"], prompt["learning_rate"]) == (10, 0.0052)
+    assert (params["few-shot"]["shots"], params["zero-shot"]["shots"]) == (4, 0)
+    for name, states in (("mms", "heads"), ("cra", "heads"), ("lat-stim-1", "layers"), ("lat-stim-2", "layers")):
+        assert f"states={states}" in params[name]["encoder"]
+        assert (params[name]["top"], params[name]["held"], params[name]["probes"]) == (16, 0.3, "responses")
+    assert (params["cra"]["contrast"], params["lat-stim-2"]["stimulus"]) == (1.0, "asked")
+    assert all(p["seed"] == 3 for p in params.values())
 
 
 def test_the_real_distributions(shared_data: Path) -> None:

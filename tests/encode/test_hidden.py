@@ -187,14 +187,14 @@ def test_other_architectures(tmp_path: Path, name: str, reads: int):
 def test_a_batch_too_large_for_memory_goes_in_halves(lm: Path, monkeypatch: pytest.MonkeyPatch):
     encoder = opened(f"hf:{lm}?cache=off")
     expected = encoder.encode(BATCH)
-    states, most = HiddenTexts._states, [2]
+    pooled, most = HiddenTexts._pooled, [2]
 
-    def small(self: HiddenTexts, ids: torch.Tensor, mask: Any) -> torch.Tensor:
+    def small(self: HiddenTexts, ids: torch.Tensor, mask: Any, pool: Any) -> torch.Tensor:
         if len(ids) > most[0]:
             raise torch.OutOfMemoryError
-        return states(self, ids, mask)
+        return pooled(self, ids, mask, pool)
 
-    monkeypatch.setattr(HiddenTexts, "_states", small)
+    monkeypatch.setattr(HiddenTexts, "_pooled", small)
     np.testing.assert_allclose(encoder.encode(BATCH), expected, atol=1e-5)
     most[0] = 0
     with pytest.raises(BackendError, match=r"one text of .* tokens does not fit"):

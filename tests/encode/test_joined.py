@@ -138,7 +138,7 @@ def test_specifications_that_make_no_sense_say_so() -> None:
 
 
 def test_a_missing_picture_is_named_with_its_candidate(place: Path) -> None:
-    with pytest.raises(FeedbackError, match=r"prompt of candidate 1: image gone\.png: there is no such file"):
+    with pytest.raises(FeedbackError, match=r"prompt of candidate 1: image gone\.png: no such file"):
         joined().encode(Candidates([shown(place / "0.png"), shown(Path("gone.png"))], ["a", "b"]))
 
 

@@ -70,7 +70,7 @@ def test_what_cannot_be_read_is_one_line_that_says_where_and_how_to_mend(tmp_pat
     empty.write_bytes(b"")
     large.write_bytes(b"x" * 2000)
     cases = {
-        str(tmp_path / "gone.png"): "no such file; paths are relative",
+        str(tmp_path / "gone.png"): "no such file; mend the path",
         str(tmp_path): "Is a directory",
         str(empty): "it is empty",
         "https://example.org/a.png": "nothing is fetched; download it and give its path",

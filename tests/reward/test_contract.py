@@ -44,6 +44,7 @@ def feedback(kind: str) -> Feedback:
 
 
 APART = {"autoregressive", "backbone", "gpm", "sarm", "peer-adapters", "peer-policies", "grm", "factorization"}
+APART |= {"zero-shot", "few-shot", "prompt-tuning"}
 """Tested on their own: transformers models, and one that knows only the candidates it was fitted on."""
 
 

@@ -14,14 +14,18 @@ from guerdon.feedback.star import Feedback
 from guerdon.papers.genies import HEADS, World
 from guerdon.reward.learned.consistent_search import ConsistentSearch
 from guerdon.reward.learned.directions import (
+    BEFORE,
+    BEHIND,
     NO,
     YES,
     Contrasted,
     DirectionReward,
+    Framed,
     cosine,
     direction_of,
     fitted_steepness,
     probe_accuracy,
+    response_probe_accuracy,
 )
 
 
@@ -100,6 +104,55 @@ def test_a_probe_of_noise_is_a_coin() -> None:
     assert probe_accuracy(gaps, np.arange(1000), np.arange(1000, 2000)) > 0.95
 
 
+def test_a_probe_of_responses_is_scikit_learns() -> None:
+    """GENIES sorts heads by scikit-learn's logistic regression, which tells preferred responses from others."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    for d in (2, 5):
+        both = rng.normal(size=(2, 150, d))
+        both[0, :, 0] += 1
+        inside, out = np.arange(100), np.arange(100, 150)
+        x = np.concatenate([both[0, inside], both[1, inside]])
+        theirs = linear_model.LogisticRegression().fit(x, np.repeat([1, 0], 100))
+        held = np.concatenate([both[0, out], both[1, out]])
+        assert response_probe_accuracy(both, inside, out) == pytest.approx(theirs.score(held, np.repeat([1, 0], 50)))
+
+
+class Headed:
+    """Four heads of two numbers each; only the second knows what is good, the third knows which prompt it is."""
+
+    spec, fingerprint, dim, blocks = "headed", "headed", 8, 4
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def encode(self, candidates: Candidates, *, progress: bool = False) -> np.ndarray:
+        self.read += map(as_text, candidates.responses)
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(len(candidates), 8))
+        for row, (prompt, response) in enumerate(zip(candidates.prompts, candidates.responses, strict=True)):
+            x[row, 2:4] += 5.0 if "good" in as_text(response) else -5.0
+            x[row, 4:6] = float(as_text(prompt)[1:])
+        return x.astype(np.float32)
+
+
+def test_blocks_are_the_heads_of_the_encoder_and_the_best_ones_read() -> None:
+    rows = [Judgement(f"q{i}", (f"good {i}", f"evil {i}"), (1.0, 0.0)) for i in range(40)]
+    for probes in ("pairs", "responses"):
+        reward = DirectionReward(encoder=Headed(), top=1, probes=probes).fit(Feedback.of(rows))
+        assert reward.summary["blocks"] == 4
+        assert reward.reads_blocks.tolist() == [1]
+    assert DirectionReward(encoder=Headed(), blocks=2, top=1).fit(Feedback.of(rows)).summary["blocks"] == 2
+    with_remarks = DirectionReward(encoder=Headed(), top=1, contrast=1.0, stimulus="asked")
+    assert with_remarks.fit(Feedback.of(rows)).summary["blocks"] == 4
+
+
+def test_asked_about_it_stands_between_two_sentences() -> None:
+    encoder = Headed()
+    Framed(encoder).encode(Candidates(["q1", "q1"], ["good", [{"role": "assistant", "content": "x"}]]))
+    assert encoder.read == [f"{BEFORE}good{BEHIND}", f"{BEFORE}x{BEHIND}"]
+
+
 class Remarks:
     """Two features: whether the response is good, seen with either remark behind it, and the remark itself."""
 
@@ -137,6 +190,8 @@ def test_mistakes_are_told() -> None:
         ({"direction": "median"}, "direction='median'"),
         ({"blocks": 0}, "at least 1"),
         ({"held": 1.0}, "held=1.0"),
+        ({"probes": "all"}, "probes='all'"),
+        ({"stimulus": "x"}, "stimulus='x'"),
     ):
         with pytest.raises(ConfigError, match=said):
             DirectionReward(**settings)  # type: ignore[arg-type]

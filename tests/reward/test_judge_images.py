@@ -278,7 +278,7 @@ def test_texts_cannot_pass_for_the_place_of_an_image(image: Any, watched: Any) -
 def test_a_missing_image_is_one_line_with_row_and_file(watched: Any, tmp_path: Path) -> None:
     script, model = watched
     prompt = user({"type": "image_url", "image_url": {"url": str(tmp_path / "gone.png")}}, "?")
-    with pytest.raises(FeedbackError, match=r"^row 2, request: image /.*gone\.png: no such file; mend the path$"):
+    with pytest.raises(FeedbackError, match=r"^row 2, request: image /.*gone\.png: no such file; mend the path"):
         PointwiseJudge(model).score(Candidates(["fine", prompt], ["a", "b"]))
     with pytest.raises(FeedbackError, match=r"^row 1, response B: image .*gone\.png: no such file"):
         PairwiseJudge(model).prefer(Candidates(["x"], ["a"]), Candidates(["x"], [[{**prompt[0], "role": "assistant"}]]))

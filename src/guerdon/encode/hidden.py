@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from guerdon.encode.batching import encode_in_batches
+from guerdon.encode.inner_states import STATES, blocks_of, head_projections, pooled_heads
 from guerdon.encode.pooling import Ids, pool, spread, start_of
 from guerdon.encode.source import Source
 from guerdon.encode.template import JOIN, PlainTemplate, Unit, chat_template_of
@@ -41,6 +42,7 @@ class HiddenTexts:
     tokens      which tokens count: ``all``, or the ``response``'s alone
     positions   keep the states of so many tokens side by side instead of pooling them; None pools
     layer       which hidden state: -1 the last, 0 the token embeddings, or any in between
+    states      ``hidden`` (that layer), or all ``heads`` or ``layers``: see :mod:`guerdon.encode.inner_states`
     template    ``auto``, ``chat`` or ``none``: see :mod:`guerdon.encode.template`
     max_length  tokens read of a text, None: what the model can read, at most ``LONGEST``
     keep        what of a longer text is read: its ``end`` (where a dialogue has its response) or its ``start``
@@ -59,6 +61,7 @@ class HiddenTexts:
         tokens: str = "all",
         positions: int | None = None,
         layer: int = -1,
+        states: str = "hidden",
         template: str = "auto",
         max_length: int | None = None,
         dtype: str = "float32",
@@ -69,7 +72,11 @@ class HiddenTexts:
     ) -> None:
         self.source, self.kind, self.pooling, self.keep, self.normalize = source, kind, pooling, keep, normalize
         self.dtype, self.device, self.budget = dtype, device, budget
-        self.tokens, self.positions = tokens, positions
+        if states not in STATES:
+            raise ConfigError(f"states={states!r}: use one of {', '.join(STATES)}")
+        if states != "hidden" and (positions is not None or layer != -1):
+            raise ConfigError(f"states={states} reads one token in every layer: leave out layer= and positions=")
+        self.tokens, self.positions, self.states = tokens, positions, states
         self._wanted_template, self._wanted_length, self._wanted_layer = template, max_length, layer
         self._lock = threading.RLock()
         self._model: Any = None
@@ -120,8 +127,16 @@ class HiddenTexts:
 
     @property
     def dim(self) -> int:
-        """d, the width of the hidden states, times the positions that are kept."""
+        """d, the width of the hidden states, times the positions that are kept; that of all blocks where there are."""
+        if self.states != "hidden":
+            blocks, width = blocks_of(self._text_config, self.states)
+            return blocks * width
         return self._shape[0] * (self.positions or 1)
+
+    @property
+    def blocks(self) -> int | None:
+        """Blocks of equal width that a vector consists of: attention heads or layers; None for a hidden state."""
+        return None if self.states == "hidden" else blocks_of(self._text_config, self.states)[0]
 
     @cached_property
     def layer(self) -> int:
@@ -159,6 +174,7 @@ class HiddenTexts:
             # named only where they are used: features that were computed before they existed keep their names
             **({} if self.tokens == "all" else {"tokens": self.tokens}),
             **({} if self.positions is None else {"positions": self.positions}),
+            **({} if self.states == "hidden" else {"states": self.states}),
         }
 
     # ------------------------------------------------------------------ computing
@@ -249,22 +265,35 @@ class HiddenTexts:
         with torch.inference_mode():
             # without padding no mask is passed: attention then takes its faster path
             given = None if bool(mask.all()) else mask.long().to(device)
-            states = self._states(ids.to(device), given).float()
             starts = torch.tensor([t.start for t in tokens], device=device)
-            if self.positions is None:
-                pooled = pool(states, lengths.to(device), self.pooling, starts)
-            else:
-                pooled = spread(states, lengths.to(device), self.positions, starts)
+            ends = lengths.to(device)
+
+            def pooled_of(states: torch.Tensor) -> torch.Tensor:
+                if self.positions is None:
+                    return pool(states.float(), ends, self.pooling, starts)
+                return spread(states.float(), ends, self.positions, starts)
+
+            pooled = self._pooled(ids.to(device), given, pooled_of)
             if self.normalize:
                 pooled = torch.nn.functional.normalize(pooled, dim=1)
             return pooled.cpu().numpy()
 
-    def _states(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """[b, t, d] hidden states of the layer."""
-        last = self.layer == self._shape[1]
+    def _pooled(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, pooled_of: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        """[b, dim] from ``pooled_of`` of the hidden states [b, t, d], or of the inner states, side by side."""
+        import torch
+
         extra = {"use_cache": False} if self._causal else {}
+        if self.states == "heads":
+            with pooled_heads(head_projections(self._model, self._text_config), pooled_of) as heads:
+                self._model(input_ids=ids, attention_mask=mask, **extra)
+            return torch.cat(heads, dim=1)
+        last = self.states == "hidden" and self.layer == self._shape[1]
         out = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=not last, **extra)
-        return out.last_hidden_state if last else out.hidden_states[self.layer]
+        if self.states == "layers":
+            return torch.cat([pooled_of(states) for states in out.hidden_states], dim=1)
+        return pooled_of(out.last_hidden_state if last else out.hidden_states[self.layer])
 
     @cached_property
     def _torch_device(self) -> torch.device:

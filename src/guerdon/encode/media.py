@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -36,8 +37,8 @@ class Medium:
     where: str
 
     def __str__(self) -> str:
-        short = self.url if len(self.url) <= 80 else self.url[:40] + "..."
-        return f"{self.where}: {self.kind} {short}"
+        long = self.url.startswith("data:") and len(self.url) > 80
+        return f"{self.where}: {self.kind} {self.url[:40] + '...' if long else self.url or 'without a source'}"
 
 
 def media_in(value: Text, where: str = "candidate") -> list[Medium]:
@@ -111,20 +112,34 @@ def read(medium: Medium, limit: int = MAX_BYTES) -> bytes:
     if medium.url.startswith("data:"):
         data = _inline(medium)
     else:
-        path = _path(medium)
+        stat_of(medium, limit)
         try:
-            size = path.stat().st_size
-            if size > limit:
-                raise _too_large(medium, size, limit)
-            data = path.read_bytes()
+            data = path_of(medium).read_bytes()
         except OSError as error:
-            why = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
-            raise FeedbackError(f"{medium}: {why}; paths are relative to the folder the program runs in") from None
+            raise _unreadable(medium, error) from None
     if not data:
         raise FeedbackError(f"{medium}: it is empty")
     if len(data) > limit:
         raise _too_large(medium, len(data), limit)
     return data
+
+
+def stat_of(medium: Medium, limit: int = MAX_BYTES) -> os.stat_result:
+    """What the system knows of a medium's file; raises as :func:`read` does, without reading it."""
+    try:
+        about = path_of(medium).stat()
+    except (OSError, ValueError) as error:  # ValueError: a name no file system takes
+        raise _unreadable(medium, error) from None
+    if about.st_size > limit:
+        raise _too_large(medium, about.st_size, limit)
+    return about
+
+
+def _unreadable(medium: Medium, error: Exception) -> FeedbackError:
+    why = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, FileNotFoundError | ValueError):
+        why = "no such file"
+    return FeedbackError(f"{medium}: {why}; mend the path (relative ones begin where the program runs)")
 
 
 def _too_large(medium: Medium, size: int, limit: int) -> FeedbackError:
@@ -143,7 +158,8 @@ def _inline(medium: Medium) -> bytes:
     raise FeedbackError(f"{medium}: not a data URL; expected data:{medium.kind}/...;base64,...")
 
 
-def _path(medium: Medium) -> Path:
+def path_of(medium: Medium) -> Path:
+    """Where a medium's file is; :class:`FeedbackError` where it is not on this machine."""
     parts = urlsplit(medium.url)
     if parts.scheme == "file":
         return Path(url2pathname(parts.path))

@@ -9,7 +9,6 @@ kept, to 256 MiB, so that an image many prompts share is read and encoded once.
 from __future__ import annotations
 
 import base64
-import binascii
 import struct
 import threading
 import zlib
@@ -17,11 +16,11 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 from weakref import WeakValueDictionary
 
+from guerdon.encode import media
+from guerdon.encode.media import Medium
 from guerdon.errors import FeedbackError
 from guerdon.feedback.messages import Message, Text, image_of
 
@@ -61,9 +60,7 @@ class Picture:
         """Its bytes, the same as when it was opened; :class:`FeedbackError` on the web or where the file changed."""
         if self.web:
             raise FeedbackError(f"image {self.source}: it is on the web, and is not fetched; give a file or a data URL")
-        if self.source.startswith("data:"):
-            return base64.b64decode(self.source.partition(",")[2])
-        raw = _bytes_of(_path(self.source), "image")
+        raw = media.read(Medium("image", self.source, "reading"), LIMIT)
         if _digest(raw) != self.digest:
             raise FeedbackError(f"image {self.source}: the file changed while it was in use; run again")
         return raw
@@ -111,14 +108,14 @@ def open_picture(source: str, where: str = "image") -> Picture:
     """
     if source.startswith(WEB):
         return Picture(source, "", 0, source)
+    medium = Medium("image", source, where)
     if source.startswith("data:"):
-        return _from_data(source, where)
-    path = _file(source, where)
-    about = path.stat()
-    stamp = (str(path.resolve()), about.st_size, about.st_mtime_ns, about.st_ino)
+        return _from_data(medium)
+    about = media.stat_of(medium, LIMIT)
+    stamp = (str(media.path_of(medium).resolve()), about.st_size, about.st_mtime_ns, about.st_ino)
     if stamp not in _files:
-        raw = _bytes_of(path, where)
-        _files[stamp] = _digest(raw), _kind(raw, f"{where}: image {source}")
+        raw = media.read(medium, LIMIT)
+        _files[stamp] = _digest(raw), _kind(raw, medium)
     digest, kind = _files[stamp]
     return _known(Picture(digest, kind, about.st_size, source))
 
@@ -130,27 +127,20 @@ def check_file(source: str, where: str) -> None:
     """
     if source.startswith(("data:", *WEB)):
         return
-    path, which = _file(source, where), f"{where}: image {source}"
-    _check_size(path.stat().st_size, which)
+    medium = Medium("image", source, where)
+    media.stat_of(medium, LIMIT)
     try:
-        with path.open("rb") as file:
-            _kind(file.read(16), which)
+        with media.path_of(medium).open("rb") as file:
+            _kind(file.read(16), medium)
     except OSError as error:
-        raise FeedbackError(f"{which}: cannot be read ({error.strerror}); mend the path") from None
+        raise FeedbackError(f"{medium}: cannot be read ({error.strerror}); mend the path") from None
 
 
-def _from_data(source: str, where: str) -> Picture:
-    head, _, text = source.partition(",")
-    if not head.endswith(";base64"):
-        raise FeedbackError(f"{where}: image {source[:40]}...: a data URL needs base64: data:image/png;base64,...")
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise FeedbackError(f"{where}: image {source[:40]}...: its base64 cannot be decoded") from None
-    _check_size(len(raw), f"{where}: image {source[:40]}...")
-    kind = _kind(raw, f"{where}: image {source[:40]}...")
+def _from_data(medium: Medium) -> Picture:
+    raw = media.read(medium, LIMIT)
+    kind = _kind(raw, medium)
     # one image is one request, whatever media type somebody wrote
-    source = source if head == f"data:{kind};base64" else _data_url(kind, raw)
+    source = medium.url if medium.url.startswith(f"data:{kind};base64,") else _data_url(kind, raw)
     return _known(Picture(_digest(raw), kind, len(raw), source))
 
 
@@ -160,35 +150,7 @@ def _known(picture: Picture) -> Picture:
     return _open.setdefault(key, picture)
 
 
-def _path(source: str) -> Path:
-    return Path(unquote(urlparse(source).path) if source.startswith("file:") else source).expanduser()
-
-
-def _file(source: str, where: str) -> Path:
-    path = _path(source)
-    try:
-        there = path.is_file()
-    except (OSError, ValueError):  # a name no file system takes
-        there = False
-    if not there:
-        raise FeedbackError(f"{where}: image {source[:200] or 'without a source'}: no such file; mend the path")
-    return path
-
-
-def _bytes_of(path: Path, where: str) -> bytes:
-    try:
-        _check_size(path.stat().st_size, f"{where}: image {path}")
-        return path.read_bytes()
-    except OSError as error:
-        raise FeedbackError(f"{where}: image {path}: cannot be read ({error.strerror}); mend the path") from None
-
-
-def _check_size(size: int, which: str) -> None:
-    if size > LIMIT:
-        raise FeedbackError(f"{which}: {size / 2**20:.1f} MiB; make it smaller, at most {LIMIT // 2**20} MiB are sent")
-
-
-def _kind(raw: bytes, which: str) -> str:
+def _kind(raw: bytes, which: Medium) -> str:
     if raw[:4] == b"RIFF" and raw[8:12] == b"WEBP":
         return "image/webp"
     for magic, kind in MAGIC:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from guerdon.encode.hidden import opening, quiet
+from guerdon.encode.media import Medium
 from guerdon.encode.rendering import clean
 from guerdon.errors import BackendError, need
 from guerdon.feedback.messages import Message, Text, as_messages, as_pieces, as_text, image_of
@@ -183,7 +184,8 @@ class VisionCheckpoint(Checkpoint):
             with Image.open(io.BytesIO(picture.read())) as image:  # upright, as transformers opens images
                 self._images[picture.digest] = ImageOps.exif_transpose(image).convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise Refused(f"image {picture.source[:80]}: it cannot be decoded ({error})"[:200]) from None
+            which = str(Medium("image", picture.source, "")).removeprefix(": ")
+            raise Refused(f"{which}: it cannot be decoded ({str(error)[:100]})") from None
 
     def look(self, head: str) -> Seen:
         """Tokens and pixels of the beginning of a prompt."""
