@@ -37,7 +37,7 @@ def check(budget: Budget) -> Claim:
     return Claim(
         PAPER.slug,
         [*heads(worlds), text_only(budget), curation(budget), hybrid(budget)],
-        left=("the vision-language backbone, and the critic and generative paradigms beside it: no weights at hand",),
+        note="no vision-language backbone is at hand, nor the critic and generative paradigms beside it",
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from guerdon.bench.suites.genies import GENIES
 from guerdon.bench.suites.genies_bench import Bench
-from guerdon.bench.suites.genies_data import Published, distribution, shifts_of
+from guerdon.bench.suites.genies_data import Published, distribution, published_tables, shifts_of
 from guerdon.bench.suites.genies_items import CALIBRATION
 from guerdon.bench.suites.recipe import Recipe
 from guerdon.feedback.schema import Candidates, Judgement
@@ -45,6 +45,7 @@ HEADLINE = {
     "zero_shot": (0.486, 0.0),
 }
 """Means of generalization and differential elicitation over the 15 shifts, as the card has them."""
+DIFFERENTIAL = "differential_elicitation"
 HEADS, WIDTH, CUES = 32, 8, 3
 CAUSE, CUE = 0.35, 3.0
 """How far the right response is ahead, in standard deviations of the noise: in every head, and on the cue of three."""
@@ -69,46 +70,68 @@ SENTENCES = "minilm?max_length=48"
 def check(budget: Budget) -> Claim:
     """Checks 1 to 4 of the card, and the interventions on a small language model."""
     rows = [reading(budget)]
-    left = [
-        "the nine interventions on LLaMA-30B: no such model is at hand; guerdon bench hf:PATH genies runs them on one, "
-        "trained in 32 bits where the authors quantise to 4",
-    ]
+    left: tuple[str, ...] = ()
     folder = real_data("genies")
     if folder is None:
-        left.insert(0, "checks 1, 2 and 4: the distributions are not at hand")
+        left = ("checks 1, 2 and 4: the distributions are not at hand",)
     else:
         rows = [parity(folder), length(folder, budget), *rows, protocol(folder), interventions(folder)]
-    return Claim(PAPER.slug, rows, left=tuple(left))
+    note = (
+        "no LLaMA-30B is at hand; guerdon bench hf:PATH genies runs the nine interventions on one, trained in 32 bits "
+        "where the authors quantise to 4"
+    )
+    return Claim(PAPER.slug, rows, left=left, note=note)
 
 
 def parity(folder: Path) -> Row:
-    """Check 1: the figures of the card from the authors' accuracies."""
+    """Check 1: the authors' tables recomputed from their accuracies, and the means of the card."""
     shifts, rows = shifts_of(folder, "all.json")
     fifteen, _ = shifts_of(folder, "GENIES.json")
-    table = Published.read(folder)
+    table, given = Published.read(folder), published_tables(folder)
     figures = {"rows of all.json": [float(rows)], "distinct shifts": [float(len(shifts))], "sixty-nine": [69.0]}
-    figures |= {"fifty-six": [56.0], "capability": [np.nan], "card's capability": [0.938]}
-    worst = {"generalization": 0.0, "differential elicitation": 0.0}
+    figures |= {"fifty-six": [56.0], "card's capability": [0.938], "tables": [float(len(given))]}
+    worst = {"a differential elicitation": 0.0, "the mean of an accuracy": 0.0}
+    means = {"generalization": 0.0, "differential elicitation": 0.0}
     for intervention, said in HEADLINE.items() if table is not None else ():
         found = table.figures(intervention, fifteen) if table is not None else {}
-        figures["capability"] = [found["capability"]]
-        for name, value in zip(worst, said, strict=True):
-            worst[name] = max(worst[name], abs(found[name] - value))
-    figures |= {f"{name}: largest difference of {len(HEADLINE)}": [value] for name, value in worst.items()}
-    names = list(figures)[-2:]
-    why = "the authors' nine CSV files are not at hand: these are recomputed from accuracies, against three decimals"
-    return Row(
-        "1 the published means, recomputed",
-        figures,
-        [
-            within("rows of all.json", 0.0, of="sixty-nine"),
-            within("distinct shifts", 0.0, of="fifty-six"),
-            at_most(names[0], 0.0005, was=1e-9, why=why),
-            at_most(names[1], 0.0015, was=1e-9, why=why),
+        if intervention in given:
+            a, b, c, de = (
+                np.array([float(row[name]) for row in given[intervention]])
+                for name in ("generalization_accuracy", "baseline_accuracy", "target_tuned_capability", DIFFERENTIAL)
+            )
+            worst["a differential elicitation"] = max(
+                worst["a differential elicitation"], np.abs((a - b) / c - de).max()
+            )
+            mean = {
+                "generalization": a.mean(),
+                "differential elicitation": ((a - b) / c).mean(),
+                "capability": c.mean(),
+            }
+            gap = abs(found["generalization"] - mean["generalization"])
+            worst["the mean of an accuracy"] = max(worst["the mean of an accuracy"], gap)
+            found = mean
+        figures["capability"] = [float(found["capability"])]
+        for name, value in zip(means, said, strict=True):
+            means[name] = max(means[name], abs(found[name] - value))
+    figures |= {f"{name}: largest difference to the card's": [float(value)] for name, value in means.items()}
+    generalization, differential = list(figures)[-2:]
+    exact = {f"{name}: largest difference to the authors'": [float(value)] for name, value in worst.items()}
+    bounds = [
+        within("rows of all.json", 0.0, of="sixty-nine"),
+        within("distinct shifts", 0.0, of="fifty-six"),
+        at_most(generalization, 0.0005),  # the card has three decimals
+    ]
+    if given:
+        figures |= exact
+        bounds += [at_most(name, 1e-9) for name in exact]
+        bounds += [at_most(differential, 0.0005), within("capability", 0.0005, of="card's capability")]
+    else:
+        why = "the authors' tables are not at hand: these are recomputed from accuracies, against three decimals"
+        bounds += [
+            at_most(differential, 0.0015, was=1e-9, why=why),
             within("capability", 0.0025, of="card's capability", was=1e-9, why=why),
-        ],
-        "accuracy",
-    )
+        ]
+    return Row("1 the authors' figures, recomputed", figures, bounds, "accuracy")
 
 
 def length(folder: Path, budget: Budget) -> Row:

@@ -34,8 +34,8 @@ WIDTH = 64
 def check(budget: Budget) -> Claim:
     """Checks 1 to 5 of the card."""
     rows = [found(budget), imbalance(budget), ranking(budget), confidence(budget), best_of_n(budget), parity(budget)]
-    left = ("MRMBench's six data sets are not at hand, nor is the correlation with alignment by PPO",)
-    return Claim(PAPER.slug, rows, left=left)
+    note = "MRMBench's six data sets are not at hand, nor is the correlation with alignment by PPO"
+    return Claim(PAPER.slug, rows, note=note)
 
 
 def found(budget: Budget) -> Row:

@@ -169,6 +169,18 @@ class Published:
         return {**dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True)), "shifts": float(len(rows))}
 
 
+def published_tables(root: str | Path, base: str = "llama-30b") -> dict[str, list[dict[str, str]]]:
+    """Intervention -> rows of the authors' table of the 15 shifts; empty where they are not there.
+
+    They are ``results/generalization_metrics/BASE/*/GENIES.csv`` of the authors' repository.
+    """
+    tables = {}
+    for file in sorted(Path(root).glob(f"results/generalization_metrics/{base}/*/GENIES.csv")):
+        with file.open(encoding="utf-8", newline="") as text:
+            tables[file.parent.name] = list(csv.DictReader(text))
+    return tables
+
+
 def _parted(text: str) -> tuple[str, str]:
     """(model, distribution trained on or nothing) of ``llama-30b-alpaca_easy``."""
     parts = text.split("-")
