@@ -11,9 +11,11 @@ import pytest
 
 from guerdon.bench.suites.fc_reward_bench import FC_REWARD_BENCH, quotas
 from guerdon.bench.suites.run import run
-from guerdon.bench.suites.tool_call_errors import COUNTS, canonical, corrupt, gold_calls, matches
+from guerdon.curate.tool_errors import COUNTS, corrupt
 from guerdon.errors import FeedbackError
+from guerdon.feedback.tool_calls import canonical
 from guerdon.reward.base import Function
+from guerdon.reward.verify.tool_match import gold_calls, matches
 
 TOOLS = [
     {"name": "city.weather", "parameters": {"properties": {"city": {}, "days": {}, "unit": {}}, "required": ["city"]}},

@@ -15,8 +15,10 @@ from guerdon.bench.attacks.forgery import battery
 from guerdon.cli import app
 from guerdon.errors import ConfigError
 from guerdon.feedback.schema import Candidates
+from guerdon.generate.pictures import Picture
 from guerdon.reward.judge import ToolJudge, ToolPairs
 from guerdon.reward.judge.spec import judge_digest, open_judge
+from guerdon.reward.judge.standard import Standard
 from guerdon.reward.judge.tool_trace import MARKS, Step, sequence
 from guerdon.reward.judge.tools import Observation, Seen, tool
 from guerdon.reward.judge.tools.corpus import Passage
@@ -323,6 +325,18 @@ def test_fingerprints_change_with_tools_and_their_content() -> None:
     assert one == named(tools=["calculator"])
     assert len({one, named(tools="calendar"), named(tools="calculator", turns=2)}) == 3
     assert named(tools=[search_over([Passage("", "a")])]) != named(tools=[search_over([Passage("", "b")])])
+
+
+def test_the_note_on_tools_stands_before_a_question_with_images() -> None:
+    judge = ToolJudge(Scripted(adds), tools="calculator", how="json")
+    picture = Picture("0" * 32, "image/png", 9, "red.png")
+    asked = judge.question(
+        "json", "question", Standard.question().criteria, [("request", ("how much is this?", picture))]
+    )
+    note, text, image, *_ = asked.messages[0]["content"]
+    assert note["text"].startswith("Tools were called")
+    assert "how much is this?" in text["text"]
+    assert image["image_url"] == {"url": "red.png"}
 
 
 def serves(request: MockRequest) -> str:

@@ -94,6 +94,12 @@ STEPS: dict[str, Step] = {
         Step(
             "ask", "guerdon.curate.ask:ask", "which comparisons to show next, to whom and why, as a queue", "023, 071"
         ),
+        Step(
+            "tool-pairs",
+            "guerdon.curate.tool_pairs:tool_pairs",
+            "right tool calls against wrong ones: corrupted by eight errors, or recorded and refused by the matcher",
+            "096",
+        ),
         Step("answers", "guerdon.curate.queue:answers", "adds the questions of a queue that were answered", "023, 071"),
     ]
 }

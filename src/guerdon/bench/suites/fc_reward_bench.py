@@ -3,7 +3,7 @@
 The published pairs (``tools, conversation, chosen_output, rejected_output, error_type``) are read where they are at
 hand. Otherwise pairs are built from the ground truth of the Berkeley function-calling leaderboard (BFCL) by controlled
 corruption, one a query, with the published shares of the eight errors: wrong by the matcher that knows all admissible
-values (:mod:`guerdon.bench.suites.tool_call_errors`), the same for everybody. Calls are spelled canonically on both
+values (:mod:`guerdon.curate.tool_errors`), the same for everybody. Calls are spelled canonically on both
 sides. A tie or an unscored pair is lost; ``a tie or no score is half`` is told beside it.
 
 References
@@ -24,10 +24,12 @@ import numpy as np
 from guerdon.bench.suites.agreement import rows_of
 from guerdon.bench.suites.items import Duels, Said
 from guerdon.bench.suites.suite import Cells, Suite, Table
-from guerdon.bench.suites.tool_call_errors import COUNTS, canonical, corrupt, gold_calls
+from guerdon.curate.tool_errors import COUNTS, corrupt
 from guerdon.errors import FeedbackError
 from guerdon.feedback.schema import Judgement
 from guerdon.feedback.star import Feedback
+from guerdon.feedback.tool_calls import as_prompt, canonical
+from guerdon.reward.verify.tool_match import gold_calls
 
 SEED = 96
 """Of the corruption: the built pairs are the same on every machine."""
@@ -69,18 +71,10 @@ def _published(rows: Sequence[tuple[str, int, Mapping[str, Any]]]) -> Feedback:
                 conversation = [{"role": "user", "content": conversation}]
         error = str(row["error_type"]).replace("_", " ").lower()
         name = None if row.get("test_id") is None else f"{row['test_id']}/{row.get('model_name', '')}"
-        prompt = _prompt(row["tools"], conversation)
+        prompt = as_prompt(row["tools"], conversation)
         judged.append(Judgement(prompt, (chosen, rejected), (1.0, 0.0), subset=error, id=name))
     said = (f"{same} pairs that are equal once spelled canonically are left out",) if same else ()
     return replace(Feedback.of(judged), notes=said)
-
-
-def _prompt(tools: Any, conversation: Sequence[Any]) -> list[dict[str, str]]:
-    """The catalogue as a system message, whole, then the conversation."""
-    return [
-        {"role": "system", "content": f"Answer with a JSON list of calls of these functions:\n{canonical(tools)}"},
-        *({"role": str(m["role"]), "content": str(m["content"])} for m in conversation),
-    ]
 
 
 def build(rows: Sequence[Mapping[str, Any]]) -> Feedback:
@@ -111,7 +105,7 @@ def build(rows: Sequence[Mapping[str, Any]]) -> Feedback:
     for i in sorted(pairs):
         row, (error, wrong) = rows[i], pairs[i]
         right = canonical(gold_calls(row["ground_truth"]))
-        prompt = _prompt(row["function"], row["question"][0])
+        prompt = as_prompt(row["function"], row["question"][0])
         judged.append(Judgement(prompt, (right, wrong), (1.0, 0.0), subset=error, id=f"{row['id']}/{error}"))
     said = [f"{len(judged)} pairs built from BFCL's ground truth by corruption, not of the published wrong calls"]
     said += [f"{error}: {n} pairs too few, no more queries allow it" for error, n in short.items()]

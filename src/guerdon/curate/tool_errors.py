@@ -1,8 +1,7 @@
 """Wrong tool calls made from right ones: eight named errors, each certain to be wrong by the matcher.
 
-A gold answer is a list of calls ``{function: {parameter: [admissible values]}}`` as the Berkeley function-calling
-leaderboard (BFCL) publishes it; ``""`` among the values says that the parameter may be left out. A corrupted answer
-counts only where :func:`matches`, which knows all admissible values, refuses it.
+A corrupted answer counts only where :func:`guerdon.reward.verify.tool_match.matches`, which knows all admissible
+values, refuses it.
 
 References
 ----------
@@ -19,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-Call = dict[str, dict[str, Any]]
-"""``{function: {parameter: value}}``, one function."""
+from guerdon.feedback.tool_calls import Call, canonical
+from guerdon.reward.verify.tool_match import Truth, gold_calls, matches
 
 COUNTS = {
     "parameter value": 650,
@@ -35,101 +34,9 @@ COUNTS = {
 """Pairs of each error in the published benchmark of 1,500."""
 
 
-def canonical(calls: Any) -> str:
-    """One spelling of calls: keys sorted, one spacing; a text that is no JSON stays as it is, stripped.
-
-    Spacing and the order of keys would otherwise give away who wrote a call.
-    """
-    if isinstance(calls, str):
-        try:
-            calls = json.loads(calls)
-        except json.JSONDecodeError:
-            return calls.strip()
-    return json.dumps(calls, sort_keys=True, ensure_ascii=False, separators=(", ", ": "))
-
-
-def gold_calls(truth: Sequence[Mapping[str, Mapping[str, Sequence[Any]]]]) -> list[Call]:
-    """The first admissible value of every parameter; one that may only be left out is left out."""
-    out: list[Call] = []
-    for call in truth:
-        ((name, arguments),) = call.items()
-        out.append({name: {k: _first(v) for k, v in arguments.items() if any(a != "" for a in v)}})
-    return out
-
-
-def _first(values: Sequence[Any]) -> Any:
-    value = next(v for v in values if v != "")
-    return _plain(value)
-
-
-def _plain(value: Any) -> Any:
-    """A nested gold value, whose keys hold lists of alternatives, as a plain one."""
-    if isinstance(value, dict):
-        return {k: _plain(next((a for a in v if a != ""), "")) if isinstance(v, list) else v for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) if isinstance(v, dict) else v for v in value]
-    return value
-
-
-def _same(value: Any, admitted: Any) -> bool:
-    """Whether a value is the admitted one; texts without case, spaces and punctuation, types strictly."""
-    if isinstance(value, bool) or isinstance(admitted, bool):
-        return value is admitted
-    if isinstance(value, int | float) and isinstance(admitted, int | float):
-        return value == admitted
-    if isinstance(value, str) and isinstance(admitted, str):
-        return _letters(value) == _letters(admitted)
-    if isinstance(value, list) and isinstance(admitted, list):
-        return len(value) == len(admitted) and all(map(_same, value, admitted))
-    if isinstance(value, dict) and isinstance(admitted, dict):
-        if not set(value) <= set(admitted):
-            return False
-        for key, choices in admitted.items():
-            choices = choices if isinstance(choices, list) else [choices]
-            if key not in value and "" not in choices:
-                return False
-            if key in value and not (any(_same(value[key], c) for c in choices) or _same(value[key], choices)):
-                return False
-        return True
-    return False
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"[ ,./\-_*^]", "", text).lower().replace("'", '"')
-
-
-def matches(calls: Sequence[Call], truth: Sequence[Mapping[str, Mapping[str, Sequence[Any]]]]) -> bool:
-    """Whether ``calls`` are right by ``truth``: each gold call by another call, in any order (augmenting paths)."""
-    if len(calls) != len(truth):
-        return False
-    fits = [[_call_fits(call, gold) for call in calls] for gold in truth]
-    taken: dict[int, int] = {}
-
-    def place(gold: int, seen: set[int]) -> bool:
-        for j, good in enumerate(fits[gold]):
-            if good and j not in seen:
-                seen.add(j)
-                if j not in taken or place(taken[j], seen):
-                    taken[j] = gold
-                    return True
-        return False
-
-    return all(place(i, set()) for i in range(len(truth)))
-
-
-def _call_fits(call: Call, gold: Mapping[str, Mapping[str, Sequence[Any]]]) -> bool:
-    ((name, arguments),) = call.items()
-    ((wanted, choices),) = gold.items()
-    if name != wanted or not set(arguments) <= set(choices):
-        return False
-    return all(
-        any(_same(arguments[k], a) for a in values) if k in arguments else "" in values for k, values in choices.items()
-    )
-
-
 def corrupt(
     error: str,
-    truth: Sequence[Mapping[str, Mapping[str, Sequence[Any]]]],
+    truth: Truth,
     tools: Sequence[Mapping[str, Any]],
     rng: np.random.Generator,
 ) -> str | None:
@@ -206,11 +113,27 @@ def _near(name: str) -> list[str]:
 
 
 def _numbers(gold: list[Call], tools: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> list[list[Call]]:
-    """A call is left out or too many; of one call none is left, or it is made twice."""
+    """A call is left out or too many; of one call none is left, or it is made twice; of none there is one."""
+    if not gold:
+        return [[_invented(t)] for t in tools]
     if len(gold) > 1:
         return [[*gold[:i], *gold[i + 1 :]] for i in range(len(gold))] + [[*gold, gold[0]]]
     extra = [[*gold, {t["name"]: {}}] for t in tools if t["name"] not in gold[0]]
     return copy.deepcopy([[], [*gold, *gold], *extra])
+
+
+EXAMPLES: dict[str, Any] = {"integer": 1, "number": 1.0, "float": 1.0, "boolean": True, "array": [], "dict": {}}
+
+
+def _invented(tool: Mapping[str, Any]) -> Call:
+    """A call with the required parameters alone, of the right types."""
+    schema = tool.get("parameters", {})
+    about = schema.get("properties", {})
+    given = {}
+    for key in schema.get("required", []):
+        known = about.get(key, {})
+        given[key] = (known.get("enum") or [EXAMPLES.get(str(known.get("type")), "default")])[0]
+    return {tool["name"]: given}
 
 
 def _left_out(gold: list[Call], tools: Sequence[Mapping[str, Any]], required: bool) -> list[list[Call]]:
