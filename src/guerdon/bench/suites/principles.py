@@ -147,8 +147,9 @@ RA_BENCH = Suite(
     name="rabench",
     what="RABench: lists ranked under principles given in words",
     source=(
-        "get RABench from https://github.com/zhuohaoyu/RewardAnything and put it there as rabench.jsonl with principle,"
-        " prompt, responses {name: text} and scores {name: number} (category or domain is the subset)"
+        "get RABench from its authors (see https://github.com/zhuohaoyu/RewardAnything) and put it there as "
+        "rabench.jsonl with principle, prompt, responses {name: text} and scores {name: number} (category or domain is "
+        "the subset)"
     ),
     files=("rabench*.jsonl*|rabench*.json|rabench*.parquet",),
     read=lists,
