@@ -64,7 +64,7 @@ def test_a_suite_measures_it_without_a_caution_and_warns_of_blind_ones(judge: Re
 
 
 def test_a_missing_picture_stops_the_scoring_and_says_which(judge: RewardModel, place: Path) -> None:
-    with pytest.raises(FeedbackError, match=r"prompt of candidate 0: image .*gone\.png: there is no such file"):
+    with pytest.raises(FeedbackError, match=r"prompt of candidate 0: image .*gone\.png: no such file"):
         judge.score(Candidates([shown(place / "gone.png", "What?")], ["A ring."]))
 
 

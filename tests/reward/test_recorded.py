@@ -213,8 +213,8 @@ def test_lists_of_scores_follow_the_responses() -> None:
     rows = [{"id": i, "score_chosen": [5, 6, 7], "score_rejected": [1, 2, 8]} for i in range(2)]
     for written in (rows, [{"id": i, "scores": [5, 6, 7, 1, 2, 8]} for i in range(2)]):
         result = run(open_recorded(written), suite("rm-bench"), data, bootstrap=0, baselines=())
-        assert result.subsets["chat/2-2"].value == 0.0
-        assert result.subsets["chat/0-0"].value == pytest.approx(2 / 3)  # the third item earns nothing
+        assert result.subsets["chat/Markdown over Markdown"].value == 0.0
+        assert result.subsets["chat/concise over concise"].value == pytest.approx(2 / 3)  # the third item earns nothing
         assert result.facts["unscored duels"] == 9
 
 
