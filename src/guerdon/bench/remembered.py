@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from guerdon.bench.stepwise import in_steps
 from guerdon.feedback.messages import pack
 from guerdon.feedback.schema import Candidates
 from guerdon.generate.pictures import images_in, open_picture
@@ -54,14 +55,16 @@ def kept(
 ) -> Reward:
     """``reward`` with its scores kept in the cache folder where scoring takes long and what it computes has a name.
 
-    always   rules, too, which are cheap as a rule
+    always    rules, too, which are cheap as a rule
+    progress  called with (questions answered, questions to ask) on the way
     """
     from guerdon.encode.cache import cache_root
     from guerdon.reward.load import fingerprint
 
     root = cache_root()
     if root is None or hasattr(reward, "encoder") or (spec.startswith("rule:") and not always):
-        return reward  # features are cached already
+        # features are cached already, and rules are cheap
+        return reward if progress is None else in_steps(reward, progress)
     if spec.startswith("scores:"):
         return reward  # they are in a file already
     return remembered(reward, fingerprint(spec), root / "scores", progress=progress)

@@ -24,6 +24,7 @@ import gzip
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from guerdon.bench.best_of_n import expected_best, powers
 from guerdon.bench.remembered import kept
 from guerdon.bench.suites.agreement import rows_of, value_of
 from guerdon.bench.suites.result import SuiteResult
-from guerdon.bench.suites.study import Rival, Study, tally
+from guerdon.bench.suites.study import Progress, Rival, Study, tally
 from guerdon.bench.suites.suite import Cells, Table, find_files
 from guerdon.errors import ConfigError, FeedbackError
 from guerdon.feedback.schema import Candidates
@@ -81,7 +82,8 @@ def measure(
     bootstrap: int = 1000,
     seed: int = 0,
     name: str | None = None,
-    read: Callable[[Sequence[Path], int | None, int], Lists],
+    progress: Progress | None = None,
+    read: Callable[..., Lists],
     files: tuple[str, ...],
 ) -> SuiteResult:
     """The curve of the reward ``subject``; ``limit`` is of prompts.
@@ -93,9 +95,14 @@ def measure(
     FeedbackError
         if a row cannot be used
     """
-    lists = read(find_files(study.name, files, study.source, data), limit, seed)
+    found = find_files(study.name, files, study.source, data)
+    if read is humaneval:
+        lists = humaneval(found, limit, seed, progress=None if progress is None else partial(progress, "programs"))
+    else:
+        lists = read(found, limit, seed)
     reward = load(subject)
-    scores = kept(reward, subject).score(lists.candidates)
+    watch = None if progress is None else partial(progress, "scoring")
+    scores = kept(reward, subject, progress=watch).score(lists.candidates)
     sizes = np.bincount(lists.prompt)
     counts = powers(int(sizes.max()))
     counts = tuple(n for n in counts if n <= sizes.min()) or (1,)
@@ -184,7 +191,9 @@ def alpaca(paths: Sequence[Path], limit: int | None, seed: int) -> Lists:
     return _lists(prompts, responses, prompt, truth)
 
 
-def humaneval(paths: Sequence[Path], limit: int | None, seed: int) -> Lists:
+def humaneval(
+    paths: Sequence[Path], limit: int | None, seed: int, *, progress: Callable[[int, int], None] | None = None
+) -> Lists:
     """Problems (``prompt, entry_point, test``) and their ``samples``, each run against the tests in a sandbox.
 
     What passes is remembered, so that only the first run takes long.
@@ -210,7 +219,7 @@ def humaneval(paths: Sequence[Path], limit: int | None, seed: int) -> Lists:
             tests.append(f"{row['test']}\n\ncheck({row['entry_point']})\n")
     candidates = Candidates(prompts, [f"{p}{r}" for p, r in zip(prompts, responses, strict=True)], reference=tests)
     spec = "rule:code"
-    passed = kept(load(spec), spec, always=True).score(candidates).value
+    passed = kept(load(spec), spec, always=True, progress=progress).score(candidates).value
     found = np.nan_to_num(passed)
     return Lists(Candidates(prompts, responses), np.array(prompt, dtype=np.int64), found, found)
 
@@ -260,7 +269,7 @@ def _study(name: str, what: str, source: str, files: tuple[str, ...], read: Any,
     def run(study: Study, subject: str, data: str | Path, **options: Any) -> SuiteResult:
         return measure(study, subject, data, read=read, files=files, **options)
 
-    return Study(name, what, source, "a reward", run, summary, paper)
+    return Study(name, what, source, "a reward", run, summary, paper, parts=True)
 
 
 BEST_OF_N = (

@@ -34,7 +34,7 @@ from guerdon.bench.suites.people_answers import Asked, chosen, popular, worth_of
 from guerdon.bench.suites.people_prompts import Library, Shown
 from guerdon.bench.suites.result import SuiteResult
 from guerdon.bench.suites.simulated_people import FILES, read, scorers_of
-from guerdon.bench.suites.study import Rival, Study, tally
+from guerdon.bench.suites.study import Progress, Rival, Study, tally
 from guerdon.bench.suites.suite import Cells, Table, find_files
 from guerdon.encode import load_encoder
 from guerdon.errors import ConfigError, FeedbackError
@@ -81,6 +81,7 @@ def measure(
     bootstrap: int = 1000,
     seed: int = 0,
     name: str | None = None,
+    progress: Progress | None = None,
     population: str = "dirichlet:0.01",
     scorers: Any = None,
     people: int = 300,
@@ -148,7 +149,9 @@ def measure(
     reasons: Counter[str] = Counter()
     credit: list[np.ndarray] = []
     extra: dict[str, float] = {}
-    for arm in wanted:
+    for k, arm in enumerate(wanted):
+        if progress is not None:
+            progress("arms", k, len(wanted))
         examples, dropped = _examples(arm, fresh, own, asked, library, shown, context, seed)
         facts["examples that did not fit"] += dropped
         if reply == "write":
@@ -277,6 +280,7 @@ IN_CONTEXT_PEOPLE = Study(
     measure=measure,
     summary=summary,
     paper="arXiv:2409.20296",
+    parts=True,
     settings={
         "population": "dirichlet:0.01, or another kind of simulated people",
         "scorers": "rewards separated by commas, or random:10; the data's columns by default (reply=choose)",

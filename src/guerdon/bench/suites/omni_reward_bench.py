@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from guerdon.bench.suites.agreement import rows_of, value_of
 from guerdon.bench.suites.media import part, unseen
 from guerdon.bench.suites.result import SuiteResult
 from guerdon.bench.suites.run import digest_of, some_of
-from guerdon.bench.suites.study import Rival, Study, tally
+from guerdon.bench.suites.study import Progress, Rival, Study, tally
 from guerdon.bench.suites.suite import Cells, Table, find_files
 from guerdon.bench.vote_rules import best_threshold, cross_fitted_credit, said_of
 from guerdon.errors import FeedbackError
@@ -187,6 +188,7 @@ def measure(
     bootstrap: int = 1000,
     seed: int = 0,
     name: str | None = None,
+    progress: Progress | None = None,
 ) -> SuiteResult:
     """The reward ``subject`` on the tasks whose files are there; ``limit`` is of items."""
     feedback = read(find_files(study.name, FILES, study.source, data))
@@ -199,7 +201,8 @@ def measure(
     notes += [f"without {', '.join(missing)}: no file of them"] if missing else []
     first = feedback.offsets[:-1]
     label = np.sign(feedback.grades[first] - feedback.grades[first + 1])
-    said = ask(kept(reward, subject), feedback)
+    watch = None if progress is None else partial(progress, "scoring")
+    said = ask(kept(reward, subject, progress=watch), feedback)
     fair, tuned, strict = credit(said, label, feedback.subset, seed)
     length = credit(ask(Length(), feedback), label, feedback.subset, seed)
     if not said.own_ties:
@@ -243,4 +246,5 @@ OMNI_REWARD_BENCH = Study(
     measure=measure,
     summary=summary,
     paper="arXiv:2510.23451",
+    parts=True,
 )

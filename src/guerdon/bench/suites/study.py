@@ -18,6 +18,9 @@ from guerdon.bench.suites.result import SuiteResult
 from guerdon.bench.suites.sheet import Sheet, against, figure_of, rate_of
 from guerdon.bench.suites.suite import Cells, Table, overall
 
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
 
 @dataclass(frozen=True)
 class Study:
