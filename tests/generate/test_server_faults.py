@@ -138,9 +138,7 @@ def run_through(calls: int, timeout: float) -> None:
         assert len(replies.failures) == 3, replies.failures
         check(replies, server, calls)
         seen = server.seen
-        assert sum(seen.values()) == server.calls
-        unread = replies.cost["calls"] - server.calls  # timed out on a busy machine before the server read them
-        assert 0 <= unread <= calls / 20, "every request is on the bill"
+        assert sum(seen.values()) == server.calls == replies.cost["calls"], "every request is on the bill"
         assert all(seen[fault] for fault in MIX if calls > 1000 or MIX[fault] > 0.01)
 
 
@@ -200,7 +198,7 @@ def test_a_slow_refusal_is_one_refusal() -> None:
 
 
 def test_hundreds_of_calls_lose_and_invent_nothing() -> None:
-    run_through(300, 0.5)
+    run_through(300, 3.0)  # a busy machine must not time out before the server has read a request
 
 
 def test_killed_twice_and_resumed_to_the_same_results(tmp_path: Path) -> None:
